@@ -1,0 +1,73 @@
+"""How robust each class of an image classifier is, and how sure you may be of it.
+
+The names below are what plugins and programs build on. They are loaded on first use, so that importing
+`classrob` (and running `classrob --help`) loads neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from classrob.component import Component as Component
+    from classrob.errors import ClassrobError as ClassrobError
+    from classrob.fields import Budgets as Budgets
+    from classrob.fields import Code as Code
+    from classrob.fields import File as File
+    from classrob.hookspecs import hookimpl as hookimpl
+    from classrob.images import Fit as Fit
+    from classrob.live import Batch as Batch
+    from classrob.live import Classifier as Classifier
+    from classrob.live import Samples as Samples
+    from classrob.parts import Attack as Attack
+    from classrob.parts import Dataset as Dataset
+    from classrob.parts import Executor as Executor
+    from classrob.parts import Metric as Metric
+    from classrob.parts import Model as Model
+    from classrob.parts import Recipe as Recipe
+    from classrob.parts import Threat as Threat
+    from classrob.search import Live as Live
+    from classrob.search import StepwiseAttack as StepwiseAttack
+    from classrob.space import Space as Space
+    from classrob.streams import Streams as Streams
+    from classrob.table import Score as Score
+    from classrob.table import Table as Table
+
+_HOME = {
+    "Attack": "parts",
+    "Batch": "live",
+    "Budgets": "fields",
+    "Classifier": "live",
+    "ClassrobError": "errors",
+    "Code": "fields",
+    "Component": "component",
+    "Dataset": "parts",
+    "Executor": "parts",
+    "File": "fields",
+    "Fit": "images",
+    "Live": "search",
+    "Metric": "parts",
+    "Model": "parts",
+    "Recipe": "parts",
+    "Samples": "live",
+    "Score": "table",
+    "Space": "space",
+    "StepwiseAttack": "search",
+    "Streams": "streams",
+    "Table": "table",
+    "Threat": "parts",
+    "hookimpl": "hookspecs",
+}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'classrob' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"classrob.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

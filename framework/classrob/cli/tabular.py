@@ -1,0 +1,53 @@
+"""Rows to standard output: as an aligned table, JSON, CSV or Markdown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+#: The option that every reading command takes.
+FORMAT = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json", "csv", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How rows are written to standard output.",
+)
+
+
+def emit(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str] | None = None) -> None:
+    """Write rows that share their keys; JSON is a list of objects, and nothing else goes with it."""
+    names = list(columns or (rows[0] if rows else ()))
+    match style:
+        case "json":
+            click.echo(json.dumps([{n: row[n] for n in names} for row in rows], ensure_ascii=False, allow_nan=False))
+        case "csv":
+            file = io.StringIO()
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows([["" if row[n] is None else row[n] for n in names] for row in rows])
+            click.echo(file.getvalue(), nl=False)
+        case "markdown":
+            for cells in (names, ["---"] * len(names), *([_cell(row[n]) for n in names] for row in rows)):
+                click.echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in cells)} |")
+        case _:
+            _table(names, [[_cell(row[n]) for n in names] for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else "�" for c in text)  # names come from outside: no control codes
+
+
+def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in [names, *cells]) for i in range(len(names))]
+    for row in [names, *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

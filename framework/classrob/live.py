@@ -1,0 +1,187 @@
+"""What holds memory while a shard is computed: a classifier, samples, a batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from classrob.errors import StudyError
+from classrob.images import Fit, Picture, tensor_of
+
+#: The network is always called on a multiple of this many rows. Below it the kernels of a CPU change
+#: with the number of rows, and a sample's floating-point result with its neighbours; at it and above
+#: the rows of today's kernels do not see each other (tests/test_laws.py measures that).
+ROWS = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some samples: `ids` n strings, `images` float32 [n, c, h, w] in [0, 1], `labels` int64 [n]."""
+
+    ids: tuple[str, ...]
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, index: Tensor) -> Batch:
+        """Some rows; `index` is int64 (rows may repeat) or bool."""
+        rows = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        return Batch(tuple(self.ids[i] for i in rows.tolist()), self.images[rows], self.labels[rows])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same samples on another device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+class Samples(ABC):
+    """An opened data set: a sequence that is read by slices, one image at a time.
+
+    Attributes:
+        classes: the class names, in label order.
+    """
+
+    classes: Sequence[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    @abstractmethod
+    def id(self, index: int) -> str:
+        """The sample's id: stable over runs, unique in the data set."""
+
+    @abstractmethod
+    def label(self, index: int) -> int:
+        """The sample's class, an index into `classes`."""
+
+    @abstractmethod
+    def picture(self, index: int) -> Picture:
+        """The sample's image: a PIL image, uint8 or float [0, 1] array [h, w] or [h, w, c].
+
+        Raises:
+            OSError, ValueError: the image cannot be read; the sample becomes a failure, the run goes on.
+        """
+
+    def read(self, indices: Sequence[int], fit: Fit) -> tuple[Batch | None, dict[str, str]]:
+        """The samples at some indices, as the model wants them, and why others could not be read.
+
+        Returns:
+            The batch (None when no image could be read) and {sample id: reason}.
+
+        Raises:
+            StudyError: the images are of several shapes, and the model names no input size.
+        """
+        good: list[tuple[str, Tensor, int]] = []
+        broken: dict[str, str] = {}
+        for index in indices:
+            try:
+                good.append((self.id(index), tensor_of(self.picture(index), fit), self.label(index)))
+            except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a bad PNG
+                broken[self.id(index)] = " ".join(str(error).split())
+        if not good:
+            return None, broken
+        ids, images, labels = zip(*good, strict=True)
+        shapes = sorted({tuple(image.shape) for image in images})
+        if len(shapes) > 1:
+            raise StudyError(
+                f"images of different shapes ({shapes[0]}, {shapes[1]}, …) and a model that names no input size: "
+                "give the model a `size`"
+            )
+        return Batch(ids, torch.stack(images), torch.tensor(labels)), broken
+
+
+@dataclass
+class Meter:
+    """Counts what each row of a search has cost: forward passes, and backward passes through them."""
+
+    forwards: Tensor
+    backwards: Tensor
+    rows: Tensor | None = None
+
+    @classmethod
+    def of(cls, n: int) -> Meter:
+        """A meter at zero for n rows."""
+        return cls(torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64))
+
+    def charge(self, counter: Tensor, passes: int) -> None:
+        """Charge `passes` images to the rows at work; a search over copies is charged evenly."""
+        rows = torch.arange(len(counter)) if self.rows is None else self.rows
+        if len(rows):
+            counter[rows] += -(-passes // len(rows))
+
+
+@dataclass
+class Classifier:
+    """A model in memory: images float32 [n, c, h, w] in [0, 1] in, logits float32 [n, k] out.
+
+    Normalisation lives inside `module`. Use it inside `with classifier.frozen():`, which evaluates in
+    eval mode with constant weights and puts everything back, also after an exception.
+
+    Attributes:
+        fit: what images the module takes.
+        batch_size: the most rows that one call of the module sees.
+        meter: where passes are counted, when somebody counts.
+    """
+
+    module: nn.Module
+    name: str = "model"
+    fit: Fit = field(default_factory=Fit)
+    device: str = "cpu"
+    batch_size: int = 64
+    meter: Meter | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits float32 [n, k]; differentiable when gradients are on.
+
+        Raises:
+            StudyError: the model raises, or does not return [n, k].
+        """
+        parts = [self._logits(part) for part in images.split(self.batch_size)]
+        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if (meter := self.meter) is not None:
+            meter.charge(meter.forwards, len(images))
+            if logits.requires_grad:
+                logits.register_hook(lambda _: meter.charge(meter.backwards, len(images)))
+        return logits
+
+    def _logits(self, images: Tensor) -> Tensor:
+        n = len(images)
+        if short := -n % ROWS:
+            images = torch.cat([images, images[:1].detach().expand(short, *images.shape[1:])])
+        try:
+            logits = self.module(images)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise StudyError(
+                f"model '{self.name}' cannot take images of shape {tuple(images.shape[1:])}: "
+                f"{' '.join(str(error).split())[:200]}"
+            ) from error
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise StudyError(f"model '{self.name}' must return logits [n, classes] for n images, not {shape}")
+        return logits[:n].float()
+
+    @contextmanager
+    def frozen(self) -> Iterator[Self]:
+        """Eval mode and constant weights inside; mode and `requires_grad` as before afterwards."""
+        modes = [(module, module.training) for module in self.module.modules()]
+        grads = [(weight, weight.requires_grad) for weight in self.module.parameters()]
+        try:
+            self.module.eval()
+            for weight, _ in grads:
+                weight.requires_grad_(False)
+            yield self
+        finally:
+            for module, training in modes:
+                module.training = training
+            for weight, required in grads:
+                weight.requires_grad_(required)

@@ -1,0 +1,146 @@
+"""The abstract parts: what a plugin can bring to a study, each with one verb.
+
+A part is a frozen value. Its fields are its configuration, its schema and its documentation; with a
+digest of its source they are its identity. A class is abstract or final: fields and verb live in one
+class, and no method with a body is overridden.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from classrob.fields import Budgets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from classrob.live import Batch, Classifier, Samples
+    from classrob.records import Outcome, Shard
+    from classrob.space import Space
+    from classrob.streams import Streams
+    from classrob.table import Score, Table
+    from classrob.worker import Worker
+
+#: What an attack may look at.
+Need = Literal["labels", "logits", "gradients", "pixels"]
+
+
+class Part(BaseModel, ABC):
+    """A frozen value with one verb; the docstring's first line is its summary."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    #: Fields that choose what is computed but change no result, so they are no part of the identity.
+    passive: ClassVar[frozenset[str]] = frozenset()
+
+    def ingredients(self) -> Mapping[str, str]:
+        """What else the result depends on beside fields, files and source, such as a version."""
+        return {}
+
+    @classmethod
+    def members(cls) -> Iterable[str]:
+        """The names of a family (a component called `*`), for `classrob list`."""
+        return ()
+
+
+class Model(Part):
+    """A classifier that can be brought into memory."""
+
+    @abstractmethod
+    def load(self, device: str) -> Classifier:
+        """The classifier on a device, its module as its maker left it (mode included).
+
+        Raises:
+            StudyError: a file is missing, holds code, or does not suit the architecture.
+        """
+
+
+class Dataset(Part):
+    """Labelled images.
+
+    `classes` lists the classes in label order where the data brings no names of its own; where it
+    does, a list of some of its names keeps only those.
+    """
+
+    passive = frozenset({"limit", "stratify", "classes"})
+
+    limit: int | None = Field(default=None, ge=1, description="only the first so many samples")
+    stratify: bool = Field(default=False, description="with `limit`: the same number of every class")
+    classes: tuple[str, ...] | None = Field(default=None, description="class names, or the classes to keep")
+
+    @abstractmethod
+    def open(self) -> Samples:
+        """All samples, before `limit`, `stratify` and `classes`; must not hold the images in memory."""
+
+
+class Threat(Part):
+    """A parametrised set of images around an image, at one budget or several."""
+
+    #: Does a smaller budget's set lie inside a larger one's? Only then does a sweep carry verdicts over.
+    nested: ClassVar[bool] = True
+    #: Is `render` the identity plus an offset, so that an attack that needs pixels can work here?
+    pixels: ClassVar[bool] = False
+    #: The attack where the study names none.
+    default_attack: ClassVar[str] = "none"
+
+    budgets: Budgets = Field(description="ascending, in the threat's unit; numbers or fractions such as '8/255'")
+
+    @abstractmethod
+    def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
+        """The search space around each image, at the largest budget."""
+
+
+class Attack(Part):
+    """A search for a misclassified image in a space. It proposes; the judge decides."""
+
+    #: What the search looks at; it is offered only where that exists, and held to it by the kit.
+    needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
+    #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
+    batches_itself: ClassVar[bool] = False
+
+    @abstractmethod
+    def search(
+        self, classifier: Classifier, space: Space, batch: Batch, streams: Streams, start: Tensor | None
+    ) -> Tensor:
+        """One proposal z a sample, [n, …]; it need not be inside the budget.
+
+        `space.budget` [n] holds each sample's budget. `start` is where an earlier search of the same
+        samples ended, at a larger budget and now drawn inside this one; None at the first.
+        """
+
+
+class Metric(Part):
+    """Rows of scores from rows of records."""
+
+    #: `budget`: computed at each budget alone. `sweep`: computed once from all budgets.
+    scope: ClassVar[Literal["budget", "sweep"]] = "budget"
+    #: The columns it reads.
+    columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
+
+    @abstractmethod
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """Scores of one condition; `clean` holds the same model and data without a threat."""
+
+
+class Recipe(Part):
+    """A way to train a classifier from scratch."""
+
+    @abstractmethod
+    def train(self, dataset: Dataset, device: str) -> Classifier:
+        """Train on all samples of the data set; the same fields give the same weights."""
+
+
+class Executor(Part):
+    """Where shards are computed."""
+
+    @abstractmethod
+    def run(self, worker: Worker, shards: Iterable[Shard]) -> Iterator[Outcome]:
+        """The outcome of every shard, in any order, as they finish.
+
+        A shard that fails is an outcome too (`worker.work` never raises for one). Closing the iterator
+        stops the work. Only shards, outcomes and the worker's own plain data cross a process boundary.
+        """

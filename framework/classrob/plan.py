@@ -1,0 +1,187 @@
+"""From a study to conditions, and from conditions to content-addressed shards. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from classrob.catalog import Catalog
+from classrob.errors import StudyError
+from classrob.identity import digest, engine_digest, identity
+from classrob.live import Samples
+from classrob.parts import Attack, Dataset, Metric, Model, Threat
+from classrob.records import Shard
+from classrob.streams import key_of
+from classrob.study import Study
+from classrob.subset import opened
+
+P = TypeVar("P")
+
+#: What every study measures first, whether it says so or not: without it nothing can be compared.
+CLEAN = "none"
+
+#: At most so many pictures of one condition, however many classes there are.
+PICTURES = 200
+
+
+@dataclass(frozen=True)
+class Named(Generic[P]):
+    """A part as the study calls it."""
+
+    name: str
+    part: P
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One model on one data set under one threat, searched by one attack."""
+
+    model: Named[Model]
+    dataset: Named[Dataset]
+    threat: Named[Threat]
+    attack: Named[Attack]
+
+    @property
+    def clean(self) -> bool:
+        """Are these the unperturbed images?"""
+        return self.threat.name == CLEAN
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        names = [self.model.name, self.dataset.name, self.threat.name]
+        return " · ".join(names if self.attack.name == "none" else [*names, self.attack.name])
+
+    def streams_key(self) -> str:
+        """What the samples' random streams are keyed by: the same for every model."""
+        return f"{type(self.threat.part).__qualname__}/{type(self.attack.part).__qualname__}"
+
+    def key(self, study: Study) -> str:
+        """The content address of all that decides its records, samples apart."""
+        parts = (self.model.part, self.dataset.part, self.threat.part, self.attack.part)
+        settings = (study.seed, study.exhaustive, study.spot_check, study.device.partition(":")[0])
+        return digest(engine_digest(), [identity(part) for part in parts], settings, study.pictures)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study made definite: its conditions, its metrics, and every shard with its content address."""
+
+    study: Study
+    conditions: tuple[Condition, ...]
+    metrics: tuple[Named[Metric], ...]
+    samples: Mapping[str, Samples]
+    shards: tuple[Shard, ...]
+
+    @classmethod
+    def of(cls, study: Study, catalog: Catalog, base: Path) -> Plan:
+        """Resolve every name, open the data sets, cut the shards."""
+        found = conditions(study, catalog, base)
+        metrics = tuple(_named(study.metric, "metric", catalog, base))
+        samples = {c.dataset.name: c.dataset.part for c in found}
+        live = {name: opened(part, name) for name, part in samples.items()}
+        shards = [
+            shard for index, condition in enumerate(found) for shard in _cut(study, index, condition, live)
+        ]
+        return cls(study, found, metrics, live, tuple(shards))
+
+
+def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, ...]:
+    """Every combination that the study asks for, models slowest, so that each is loaded once.
+
+    Raises:
+        StudyError: a name is unknown, ambiguous or used twice, a field is wrong, or an attack does not
+            suit its threat.
+    """
+    models = list(_named(study.model, "model", catalog, base))
+    datasets = list(_named(study.dataset, "dataset", catalog, base))
+    threats = list(_threats(study, catalog, base))
+    return tuple(Condition(m, d, t, a) for m in models for d in datasets for t, a in threats)
+
+
+def _named(entries: Sequence[Mapping[str, Any]], kind: str, catalog: Catalog, base: Path) -> Iterable[Named[Any]]:
+    taken: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        name = _name(entry, f"[[{kind}]] {index + 1}")
+        if name in taken:
+            raise StudyError(
+                f"[[{kind}]] {index + 1} and {taken[name]} are both called '{name}': give one a `name` of its own"
+            )
+        taken[name] = index + 1
+        yield Named(name, _make(entry, kind, catalog, base, f"[[{kind}]] {index + 1}"))
+
+
+def _name(entry: Mapping[str, Any], where: str) -> str:
+    name = entry.get("name", entry["use"])
+    if not isinstance(name, str) or not name or any(not c.isprintable() for c in name):
+        raise StudyError(f"{where}: `name` must be printable text, not {name!r}")
+    return name
+
+
+def _make(entry: Mapping[str, Any], kind: str, catalog: Catalog, base: Path, where: str) -> Any:
+    fields = {key: value for key, value in entry.items() if key not in ("use", "name", "attack")}
+    if kind != "threat" and "attack" in entry:
+        fields["attack"] = entry["attack"]  # a stranger's field of that name, or an unknown key
+    return catalog.make(kind, entry["use"], fields, base, where)
+
+
+def _threats(study: Study, catalog: Catalog, base: Path) -> Iterable[tuple[Named[Threat], Named[Attack]]]:
+    entries: list[Mapping[str, Any]] = [dict(entry) for entry in study.threat]
+    if not any(entry["use"] == CLEAN for entry in entries):
+        entries.insert(0, {"use": CLEAN})
+    entries.sort(key=lambda entry: entry["use"] != CLEAN)  # the unperturbed images first
+    taken: set[tuple[str, str]] = set()
+    for index, entry in enumerate(entries):
+        where = f"[[threat]] '{entry['use']}'"
+        name = _name(entry, where)
+        threat: Threat = _make(entry, "threat", catalog, base, where)
+        attacks = entry.get("attack", threat.default_attack)
+        for one in attacks if isinstance(attacks, list | tuple) else [attacks]:
+            attack = _attack(one, threat, name, catalog, base, f"{where}: attack")
+            if (name, attack.name) in taken:
+                raise StudyError(
+                    f"[[threat]] {index + 1}: '{name}' with attack '{attack.name}' is there twice: "
+                    "give one a `name` of its own"
+                )
+            taken.add((name, attack.name))
+            yield Named(name, threat), attack
+
+
+def _attack(
+    entry: Any, threat: Threat, threat_name: str, catalog: Catalog, base: Path, where: str
+) -> Named[Attack]:
+    if isinstance(entry, str):
+        entry = {"use": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
+        raise StudyError(f"{where} must be a name, or a table with `use` and fields, not {entry!r}")
+    attack: Attack = _make(entry, "attack", catalog, base, where)
+    if "pixels" in attack.needs and not threat.pixels:
+        raise StudyError(f"{where} '{entry['use']}' needs pixels, and threat '{threat_name}' is no offset of pixels")
+    return Named(_name(entry, where), attack)
+
+
+def _cut(study: Study, index: int, condition: Condition, live: Mapping[str, Samples]) -> Iterable[Shard]:
+    samples = live[condition.dataset.name]
+    key = condition.key(study)
+    pictured = set() if condition.clean else _pictured(study, samples)
+    for start in range(0, len(samples), study.shard_size):
+        indices = tuple(range(start, min(start + study.shard_size, len(samples))))
+        ids = [samples.id(i) for i in indices]
+        kept = frozenset(i for i in indices if i in pictured)
+        yield Shard(digest(key, ids, sorted(samples.id(i) for i in kept)), index, indices, kept)
+
+
+def _pictured(study: Study, samples: Samples) -> set[int]:
+    """A few samples of every class, drawn by their ids, so that another slicing picks the same."""
+    share = min(study.pictures, max(1, PICTURES // len(samples.classes)))
+    drawn = sorted(range(len(samples)), key=lambda i: key_of(study.seed, samples.id(i)))
+    taken: dict[int, int] = {}
+    chosen: set[int] = set()
+    for i in drawn:
+        label = samples.label(i)
+        if study.pictures and taken.get(label, 0) < share and len(chosen) < PICTURES:
+            taken[label] = taken.get(label, 0) + 1
+            chosen.add(i)
+    return chosen

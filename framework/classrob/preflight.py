@@ -1,0 +1,108 @@
+"""What is checked before a run touches its store: every model on the first images of every data set.
+
+A wrong model is cheap to notice and expensive to measure. Each fault is one line that names the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from classrob.errors import StudyError
+from classrob.live import Batch, Classifier, Samples
+from classrob.plan import Condition
+from classrob.worker import Worker
+
+#: How many images are tried.
+TRIED = 8
+
+
+def preflight(worker: Worker, wanted: set[int]) -> Iterator[str]:
+    """Check the conditions with the given indices; yields notes that people should see.
+
+    Raises:
+        StudyError: a model or a data set cannot be measured.
+    """
+    seen: set[tuple[str, str]] = set()
+    for index, condition in enumerate(worker.conditions()):
+        pair = (condition.model.name, condition.dataset.name)
+        if index not in wanted or pair in seen:
+            continue
+        seen.add(pair)
+        classifier = worker.classifier(condition.model)
+        if not any(model == pair[0] for model, _ in seen - {pair}):
+            _finite(classifier)
+            yield from _mode(classifier)
+        yield from _predicts(classifier, condition, worker.samples(condition))
+
+
+def _finite(classifier: Classifier) -> None:
+    for name, tensor in classifier.module.state_dict().items():
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not tensor.isfinite().all():
+            raise StudyError(f"model '{classifier.name}': weight '{name}' holds values that are not finite")
+
+
+def _mode(classifier: Classifier) -> Iterator[str]:
+    """A note when the module was left in train mode and that would have mattered."""
+    for name, module in classifier.module.named_modules():
+        forward = getattr(type(module).forward, "__code__", None)
+        if module.training and forward is not None and "training" in forward.co_names:
+            kind = type(module).__name__
+            yield (
+                f"model '{classifier.name}' is in train mode ({kind} '{name}'): it is measured in eval mode, "
+                "and put back afterwards"
+            )
+            return
+
+
+def _predicts(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
+    batch = _first(classifier, condition, samples)
+    name = classifier.name
+    before = state_digest(classifier.module)
+    with classifier.frozen(), torch.no_grad():
+        logits, again = classifier(batch.images), classifier(batch.images)
+        turned = classifier(batch.images.flip(0)).flip(0)
+        alone = classifier(batch.images[:1])
+    if not logits.isfinite().all():
+        raise StudyError(f"model '{name}' gives logits that are not finite on data set '{condition.dataset.name}'")
+    if (classes := len(samples.classes)) != logits.shape[1]:
+        raise StudyError(
+            f"model '{name}' has {logits.shape[1]} outputs, but data set '{condition.dataset.name}' has "
+            f"{classes} classes"
+        )
+    if state_digest(classifier.module) != before:
+        raise StudyError(f"model '{name}' changes its own weights or buffers while it predicts, even in eval mode")
+    scale = 1e-3 * (1.0 + float(logits.abs().max()))
+    if float((logits - again).abs().max()) > scale:
+        yield f"model '{name}' is not deterministic: the same images give different logits"
+    elif max(float((logits - turned).abs().max()), float((logits[:1] - alone).abs().max())) > scale:
+        raise StudyError(
+            f"model '{name}': an image's logits depend on the other images of the batch (batch norm without "
+            "running statistics?), so no sample has a result of its own; use instance norm, or one that is fixed"
+        )
+
+
+def _first(classifier: Classifier, condition: Condition, samples: Samples) -> Batch:
+    """The first images that can be read."""
+    batch, broken = samples.read(range(min(TRIED, len(samples))), classifier.fit)
+    if batch is None:
+        sample, reason = next(iter(broken.items()))
+        raise StudyError(
+            f"data set '{condition.dataset.name}': none of the first {len(broken)} images can be read; "
+            f"sample '{sample}': {reason}"
+        )
+    return batch.to(classifier.device)
+
+
+def state_digest(module: nn.Module) -> str:
+    """A digest of weights, buffers and modes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        if isinstance(tensor, torch.Tensor):
+            raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8) if tensor.numel() else tensor
+            digest.update(name.encode() + raw.numpy().tobytes())
+    digest.update(bytes(child.training for child in module.modules()))
+    return digest.hexdigest()

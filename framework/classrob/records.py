@@ -1,0 +1,97 @@
+"""What crosses a process boundary: a shard to compute, and the outcome that comes back. Only data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A slice of a data set under one condition.
+
+    Attributes:
+        key: content address of everything that decides its records.
+        condition: index of the condition in the plan.
+        indices: the samples' positions in the opened data set.
+        pictures: the positions whose images are kept for the report.
+    """
+
+    key: str
+    condition: int
+    indices: tuple[int, ...]
+    pictures: frozenset[int] = frozenset()
+
+
+class Record(NamedTuple):
+    """One judgement: one sample at one budget.
+
+    Attributes:
+        sample: the sample's id.
+        label: its class.
+        budget: the budget, None without a threat.
+        predicted: the class that the model gives to the judged image.
+        margin: true logit minus the largest other, of the judged image; None for an implied verdict.
+        distance: the judged image's distance from the original; None for an implied verdict.
+        proposed: the distance of what the attack proposed, before projection; None where nothing was.
+        spent: gradient evaluations spent on this row.
+        queries: forward passes spent on this row, those with a gradient included.
+        basis: what the verdict rests on, see `BASES`.
+    """
+
+    sample: str
+    label: int
+    budget: float | None
+    predicted: int
+    margin: float | None
+    distance: float | None
+    proposed: float | None
+    spent: int
+    queries: int
+    basis: str
+
+
+#: What a verdict rests on.
+BASES = {
+    "clean": "the unperturbed image was judged",
+    "found": "a judged misclassified image within the budget",
+    "stood": "attacked at this budget, and not broken",
+    "implied": "attacked at a larger budget of a nested threat, and not broken; not attacked here",
+    "confirmed": "implied, then spot-checked: attacked here too, and not broken",
+    "refuted": "implied, then spot-checked: attacked here, and broken",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """Pictures of one judged sample for the report, as PNG bytes.
+
+    `difference` shows perturbed minus original around mid-grey, stretched by `gain` to the full range.
+    """
+
+    sample: str
+    label: int
+    predicted: int
+    budget: float | None
+    distance: float | None
+    original: bytes
+    perturbed: bytes
+    difference: bytes
+    gain: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a shard: its records, or the one line that says why there are none.
+
+    `failures` maps sample ids to the reason why the sample has no record (a broken image).
+    """
+
+    shard: Shard
+    records: list[Record] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+    error: str | None = None
+    trace: str | None = None
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)

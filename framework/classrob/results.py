@@ -1,0 +1,133 @@
+"""A run as its readers see it: the study, the conditions and their records, from the store alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from classrob.records import Example
+from classrob.store import Store
+from classrob.table import Table
+
+#: The columns of a table, as the store has them, and their types.
+_COLUMNS = {
+    "sample": object,
+    "label": np.int64,
+    "budget": np.float64,
+    "predicted": np.int64,
+    "margin": np.float64,
+    "distance": np.float64,
+    "proposed": np.float64,
+    "spent": np.int64,
+    "queries": np.int64,
+    "basis": object,
+}
+
+STORE = "run.sqlite"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A condition as it was stored: the names of its parts, their fields, and what it spans."""
+
+    id: int
+    model: str
+    dataset: str
+    threat: str
+    attack: str | None
+    budgets: tuple[float, ...]
+    classes: tuple[str, ...]
+    parts: dict[str, dict[str, Any]]
+
+    @property
+    def clean(self) -> bool:
+        """Are these the unperturbed images?"""
+        return self.threat == "none"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be read, or (sample None) a shard that failed, and why."""
+
+    model: str
+    dataset: str
+    threat: str
+    sample: str | None
+    reason: str
+
+
+@dataclass
+class Results:
+    """A run's folder, open for reading."""
+
+    store: Store
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path) -> Iterator[Self]:
+        """Open the run in a folder.
+
+        Raises:
+            StoreError: there is no run, or its store cannot be read.
+        """
+        with Store.open(folder / STORE) as store:
+            yield cls(store)
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """What the run noted of itself: `study` (as data), `base`, `environment`, `notes`."""
+        rows = self.store.connection.execute("SELECT name, value FROM meta")
+        return {name: json.loads(value) for name, value in rows}
+
+    @cached_property
+    def conditions(self) -> tuple[Stored, ...]:
+        """The conditions in the study's order, the unperturbed images of each model and data set first."""
+        rows = self.store.connection.execute("SELECT * FROM condition ORDER BY id")
+        return tuple(
+            Stored(*head, tuple(json.loads(budgets)), tuple(json.loads(classes)), json.loads(parts))
+            for *head, budgets, classes, parts in rows
+        )
+
+    def progress(self, condition: Stored) -> tuple[int, int, int]:
+        """Of a condition: shards done, shards planned, samples planned."""
+        query = """SELECT count(s.id), count(*), sum(p.n) FROM plan p LEFT JOIN shard s ON s.key = p.shard
+                   WHERE p.condition = ?"""
+        done, planned, samples = self.store.connection.execute(query, (condition.id,)).fetchone()
+        return done, planned, samples or 0
+
+    def table(self, condition: Stored) -> Table:
+        """All finished records of a condition, by sample in the data set's order, then by budget."""
+        query = f"""SELECT {", ".join(f"r.{name}" for name in _COLUMNS)}
+                    FROM plan p JOIN shard s ON s.key = p.shard JOIN record r ON r.shard = s.id
+                    WHERE p.condition = ? ORDER BY p.position, r.rowid"""
+        rows = self.store.connection.execute(query, (condition.id,)).fetchall()
+        columns = zip(*rows, strict=True) if rows else ((),) * len(_COLUMNS)
+        arrays = {
+            name: np.array(column, dtype=kind) for (name, kind), column in zip(_COLUMNS.items(), columns, strict=True)
+        }
+        return Table(condition.classes, None, arrays)
+
+    def clean_of(self, condition: Stored) -> Stored:
+        """The unperturbed images of the same model and data set."""
+        pair = (condition.model, condition.dataset)
+        return next(c for c in self.conditions if c.clean and (c.model, c.dataset) == pair)
+
+    def examples(self, condition: Stored) -> list[Example]:
+        """The pictures that were kept of a condition."""
+        query = """SELECT e.* FROM plan p JOIN shard s ON s.key = p.shard JOIN example e ON e.shard = s.id
+                   WHERE p.condition = ? ORDER BY p.position, e.rowid"""
+        return [Example(*rest) for _, *rest in self.store.connection.execute(query, (condition.id,))]
+
+    def failures(self) -> list[Failure]:
+        """What could not be measured, and why."""
+        query = """SELECT DISTINCT c.model, c.dataset, c.threat, f.sample, f.reason
+                   FROM failure f JOIN plan p ON p.shard = f.shard JOIN condition c ON c.id = p.condition
+                   ORDER BY c.id, p.position"""
+        return [Failure(*row) for row in self.store.connection.execute(query)]

@@ -1,0 +1,75 @@
+"""The search space that a threat opens around each image of a batch.
+
+A space is a set of images, parametrised by z: one row of z a sample, one budget a sample. An attack
+that only needs gradients works in any of them without knowing which it is in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import Self, final
+
+from torch import Tensor
+
+from classrob.streams import Streams
+
+
+@dataclasses.dataclass(frozen=True)
+class Space(ABC):
+    """The images within `budget` of each centre; subclasses are frozen dataclasses.
+
+    Every tensor field has the samples as its first dimension, so that rows can be selected.
+
+    Attributes:
+        budget: float32 [n], the largest distance allowed to each sample, in the threat's own unit.
+    """
+
+    budget: Tensor
+
+    @abstractmethod
+    def centre(self) -> Tensor:
+        """z of the unperturbed images, [n, …]."""
+
+    @abstractmethod
+    def start(self, streams: Streams) -> Tensor:
+        """A random point within the budget, [n, …]."""
+
+    @abstractmethod
+    def project(self, z: Tensor) -> Tensor:
+        """The points of the space nearest to z; points inside stay where they are."""
+
+    @abstractmethod
+    def render(self, z: Tensor) -> Tensor:
+        """The images of z: float32 [n, c, h, w] in [0, 1], differentiable in z."""
+
+    @abstractmethod
+    def distance(self, z: Tensor) -> Tensor:
+        """How far each z is from its centre, [n]; not above the budget exactly when inside."""
+
+    @abstractmethod
+    def steepest(self, slope: Tensor) -> Tensor:
+        """The direction of distance 1 that climbs fastest along `slope`; 0 where the slope is 0."""
+
+    @final
+    def move(self, z: Tensor, slope: Tensor, length: float | Tensor) -> Tensor:
+        """z moved uphill along `slope` by `length` budgets (a number, or [n]), then projected."""
+        step = (self.budget * length).reshape(-1, *[1] * (z.ndim - 1))
+        return self.project(z + step * self.steepest(slope))
+
+    @final
+    def shrink(self, z: Tensor, share: Tensor) -> Tensor:
+        """z drawn towards its centre, so that `share` [n] of the way remains."""
+        centre = self.centre()
+        return centre + share.reshape(-1, *[1] * (z.ndim - 1)) * (z - centre)
+
+    @final
+    def at(self, budget: Tensor) -> Self:
+        """The same space with other budgets, [n]."""
+        return dataclasses.replace(self, budget=budget)
+
+    @final
+    def select(self, index: Tensor) -> Self:
+        """The space of some rows; `index` is int64 (rows may repeat) or bool."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})

@@ -1,0 +1,273 @@
+"""All budgets of a threat for little more than the price of one.
+
+Two facts carry it where smaller sets lie inside larger ones. A sample broken at a budget is broken at
+every larger one: exact, `found`. A sample that stood at a budget is taken to stand at every smaller
+one: `implied`. So a sample is attacked at the largest budget first and, while it breaks, just below
+the smallest distance found; a seeded share of the implied verdicts is attacked directly, and the
+disagreement is a score (`implied-error`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from classrob.judge import Verdict, admitted, judge
+from classrob.live import Batch, Classifier, Meter
+from classrob.parts import Attack
+from classrob.records import Record
+from classrob.space import Space
+from classrob.streams import Streams
+
+
+@dataclass
+class Ledger:
+    """What is known of n samples at b budgets; NaN and an empty basis where nothing is yet.
+
+    For the samples in `keep`, `kept` holds the level and z of the smallest example that broke them, or
+    of the last one that did not.
+    """
+
+    labels: Tensor
+    budgets: tuple[float, ...]
+    predicted: np.ndarray = field(init=False)
+    margin: np.ndarray = field(init=False)
+    distance: np.ndarray = field(init=False)
+    proposed: np.ndarray = field(init=False)
+    spent: np.ndarray = field(init=False)
+    queries: np.ndarray = field(init=False)
+    basis: np.ndarray = field(init=False)
+    keep: frozenset[int] = frozenset()
+    kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = (len(self.labels), max(1, len(self.budgets)))
+        self.predicted = np.repeat(self.labels.cpu().numpy()[:, None], shape[1], 1)
+        self.margin, self.distance, self.proposed = (np.full(shape, np.nan) for _ in range(3))
+        self.spent, self.queries = (np.zeros(shape, np.int64) for _ in range(2))
+        self.basis = np.full(shape, "", dtype=object)
+
+    def write(self, verdict: Verdict, row: int, sample: int, level: int, basis: str) -> None:
+        """Enter row `row` of a verdict as the judgement of a sample at a level."""
+        at = (sample, level)
+        self.predicted[at] = int(verdict.predicted[row])
+        self.margin[at] = float(verdict.margin[row])
+        self.distance[at] = float(verdict.distance[row])
+        self.proposed[at] = float(verdict.proposed[row])
+        self.basis[at] = basis
+        if sample in self.keep:
+            before = self.kept[sample][0] if sample in self.kept else None
+            if before is None or not self._broken(sample, before) or (verdict.broken[row] and level <= before):
+                self.kept[sample] = (level, verdict.z[row])
+
+    def _broken(self, sample: int, level: int) -> bool:
+        return bool(self.predicted[sample, level] != int(self.labels[sample]))
+
+    def records(self, ids: tuple[str, ...]) -> list[Record]:
+        """The ledger as rows, by sample and then by budget."""
+
+        def number(x: float) -> float | None:
+            return None if np.isnan(x) else float(x)
+
+        return [
+            Record(
+                ids[i],
+                int(self.labels[i]),
+                self.budgets[j] if self.budgets else None,
+                int(self.predicted[i, j]),
+                number(self.margin[i, j]),
+                number(self.distance[i, j]),
+                number(self.proposed[i, j]),
+                int(self.spent[i, j]),
+                int(self.queries[i, j]),
+                self.basis[i, j],
+            )
+            for i in range(self.basis.shape[0])
+            for j in range(self.basis.shape[1])
+        ]
+
+
+@dataclass
+class Sweep:
+    """One threat's budgets over one shard's samples, by one attack.
+
+    Attributes:
+        space: the samples' space; its budgets are set here.
+        streams: one stream a sample.
+        nested: do smaller sets lie inside larger ones?
+        exhaustive: attack every budget from scratch.
+        spot_check: the share of implied verdicts that is attacked directly.
+        keep: the rows whose perturbed images are kept for pictures.
+    """
+
+    classifier: Classifier
+    attack: Attack
+    attack_name: str
+    space: Space
+    batch: Batch
+    streams: Streams
+    budgets: tuple[float, ...]
+    nested: bool = True
+    exhaustive: bool = False
+    spot_check: float = 0.0
+    keep: frozenset[int] = frozenset()
+
+    def run(self) -> Ledger:
+        """Judge every sample at every budget."""
+        self.ledger = Ledger(self.batch.labels, self.budgets, self.keep)
+        everyone = np.arange(len(self.batch))
+        if not self.budgets:
+            verdict = self._judge(everyone, np.zeros(len(everyone), int), None)
+            for i in everyone:
+                self.ledger.write(verdict, i, i, 0, "clean")
+            return self.ledger
+        if not self.nested:
+            self._attack_all(everyone)
+            return self.ledger
+        clean = self._judge(everyone, np.zeros(len(everyone), int), None)
+        broken = clean.broken.cpu().numpy()
+        for i in everyone[broken]:
+            for level in range(len(self.budgets)):
+                self.ledger.write(clean, i, i, level, "found")
+        if self.exhaustive:
+            self._attack_all(everyone[~broken])
+            self._carry_upwards()
+        else:
+            self._descend(everyone[~broken])
+            self._check_implied()
+        return self.ledger
+
+    # -- strategies ---------------------------------------------------------------------------------
+
+    def _attack_all(self, samples: np.ndarray) -> None:
+        """Every budget on its own, from scratch."""
+        rows = np.repeat(samples, len(self.budgets))
+        levels = np.tile(np.arange(len(self.budgets)), len(samples))
+        verdict = self._attempt(rows, levels, None)
+        for k, (i, level) in enumerate(zip(rows, levels, strict=True)):
+            self.ledger.write(verdict, k, i, level, "found" if verdict.broken[k] else "stood")
+
+    def _descend(self, samples: np.ndarray) -> None:
+        """From the largest budget down to the first that a sample withstands."""
+        levels = np.full(len(samples), len(self.budgets) - 1)
+        start: Tensor | None = None
+        while len(samples):
+            verdict = self._attempt(samples, levels, start)
+            broken = verdict.broken.cpu().numpy()
+            for k in np.flatnonzero(~broken):
+                self.ledger.write(verdict, k, samples[k], levels[k], "stood")
+                self.ledger.basis[samples[k], : levels[k]] = "implied"
+            hit = torch.from_numpy(np.flatnonzero(broken)).to(verdict.z.device)
+            if not len(hit):
+                return
+            samples, levels, start = self._tighten(samples[broken], levels[broken], verdict.z[hit], verdict, hit)
+
+    def _tighten(
+        self, samples: np.ndarray, levels: np.ndarray, z: Tensor, verdict: Verdict, hit: Tensor
+    ) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+        """Draw broken samples' examples towards the image as far as they stay broken; forward passes only.
+
+        Returns the samples with a budget left to ask about, that budget's level, and where to start.
+        """
+        budgets = np.array(self.budgets)
+        distance = verdict.distance[hit].cpu().numpy()
+        floor = np.searchsorted(budgets, distance, side="left")  # the lowest level that holds the example
+        floor = np.minimum(floor, levels)
+        for k, row in enumerate(hit.tolist()):
+            for level in range(floor[k], levels[k] + 1):
+                self.ledger.write(verdict, row, samples[k], level, "found")
+        low = np.zeros(len(samples), int)  # binary search in [low, floor] for the lowest level that breaks
+        while (open_ := np.flatnonzero(low < floor)).size:
+            middle = (low[open_] + floor[open_]) // 2
+            index = torch.from_numpy(open_).to(z.device)
+            smaller = self._drawn(z[index], samples[open_], middle)
+            tried = self._judge(samples[open_], middle, smaller)
+            for k, j in enumerate(open_):
+                if tried.broken[k]:
+                    for level in range(middle[k], floor[j]):
+                        self.ledger.write(tried, k, samples[j], level, "found")
+                    z[j], floor[j] = tried.z[k], middle[k]
+                else:
+                    low[j] = middle[k] + 1
+        left = np.flatnonzero(floor > 0)
+        if not left.size:
+            return samples[:0], levels[:0], None
+        samples, levels = samples[left], floor[left] - 1
+        return samples, levels, self._drawn(z[torch.from_numpy(left).to(z.device)], samples, levels)
+
+    def _drawn(self, z: Tensor, samples: np.ndarray, levels: np.ndarray) -> Tensor:
+        """z scaled to the budgets of lower levels."""
+        space = self._space(samples, levels)
+        return space.project(space.shrink(z, (space.budget / space.distance(z).clamp_min(1e-12)).clamp(max=1.0)))
+
+    def _check_implied(self) -> None:
+        """Attack a seeded share of the implied verdicts; the draw is the sample's own."""
+        draw = self.streams.fork("spot-check").uniform(len(self.budgets)).cpu().numpy()
+        rows, levels = np.nonzero((self.ledger.basis == "implied") & (draw < self.spot_check))
+        if not len(rows):
+            return
+        verdict = self._attempt(rows, levels, None)
+        for k, (i, level) in enumerate(zip(rows, levels, strict=True)):
+            self.ledger.write(verdict, k, i, level, "refuted" if verdict.broken[k] else "confirmed")
+        self._carry_upwards()
+
+    def _carry_upwards(self) -> None:
+        """A sample broken at a budget is broken at every larger one."""
+        ledger = self.ledger
+        for level in range(1, len(self.budgets)):
+            below = np.isin(ledger.basis[:, level - 1], ("found", "refuted"))
+            lift = np.flatnonzero(below & ~np.isin(ledger.basis[:, level], ("found", "refuted")))
+            for column in (ledger.predicted, ledger.margin, ledger.distance, ledger.proposed):
+                column[lift, level] = column[lift, level - 1]
+            ledger.basis[lift, level] = "found"
+
+    # -- work, and what it cost ---------------------------------------------------------------------
+
+    def _space(self, samples: np.ndarray, levels: np.ndarray) -> Space:
+        index = torch.from_numpy(np.asarray(samples)).to(self.batch.labels.device)
+        space = self.space.select(index)
+        if not self.budgets:
+            return space
+        budgets = torch.tensor([self.budgets[level] for level in levels], dtype=space.budget.dtype)
+        return space.at(budgets.to(space.budget.device))
+
+    def _attempt(self, samples: np.ndarray, levels: np.ndarray, start: Tensor | None) -> Verdict:
+        """Attack samples at levels, and judge what comes back."""
+        meter = self.classifier.meter = Meter.of(len(samples))
+        space, index = self._space(samples, levels), torch.from_numpy(np.asarray(samples))
+        batch, streams = self.batch.select(index.to(self.batch.labels.device)), self.streams.select(index)
+        size = len(samples) if self.attack.batches_itself else self.classifier.batch_size
+        found: list[Tensor] = []
+        for rows in torch.arange(len(samples), device=batch.labels.device).split(size):
+            meter.rows = rows.cpu()
+            part = None if start is None else start[rows]
+            whole = len(rows) == len(samples)
+            here = space if whole else space.select(rows)
+            proposal = self.attack.search(
+                self.classifier,
+                here,
+                batch if whole else batch.select(rows),
+                streams if whole else streams.select(rows),
+                part,
+            )
+            found.append(admitted(proposal, here, self.attack_name))
+        self.classifier.meter = None
+        self._charge(samples, levels, meter)
+        return self._judge(samples, levels, torch.cat(found))
+
+    def _judge(self, samples: np.ndarray, levels: np.ndarray, z: Tensor | None) -> Verdict:
+        """Judge z at levels (the unperturbed images for None)."""
+        meter = self.classifier.meter = Meter.of(len(samples))
+        space = self._space(samples, levels)
+        batch = self.batch.select(torch.from_numpy(np.asarray(samples)).to(self.batch.labels.device))
+        verdict = judge(self.classifier, space, batch, space.centre() if z is None else z)
+        self.classifier.meter = None
+        self._charge(samples, levels, meter)
+        return verdict
+
+    def _charge(self, samples: np.ndarray, levels: np.ndarray, meter: Meter) -> None:
+        np.add.at(self.ledger.spent, (samples, levels), meter.backwards.numpy())
+        np.add.at(self.ledger.queries, (samples, levels), meter.forwards.numpy())

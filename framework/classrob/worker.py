@@ -1,0 +1,125 @@
+"""One shard in, its records out; the only place that computes.
+
+A worker is plain data (a study and a folder) until it works: then it brings one model at a time into
+memory. It can therefore be sent to any process, which rebuilds everything from names.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from classrob.catalog import Catalog
+from classrob.errors import ClassrobError, StudyError, one_line
+from classrob.live import Batch, Classifier, Samples
+from classrob.pictures import example
+from classrob.plan import Condition, Named, conditions
+from classrob.parts import Model
+from classrob.records import Outcome, Shard
+from classrob.streams import Streams, key_of
+from classrob.study import Study
+from classrob.subset import opened
+from classrob.sweep import Sweep
+
+
+@dataclass
+class Worker:
+    """Computes the shards of one study; `base` is the folder that relative paths start from."""
+
+    study: Study
+    base: Path
+    _conditions: tuple[Condition, ...] | None = field(default=None, repr=False)
+    _samples: dict[str, Samples] = field(default_factory=dict, repr=False)
+    _model: tuple[str, Classifier] | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"study": self.study, "base": self.base}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """The study's conditions, from the parts installed in this process."""
+        if self._conditions is None:
+            self._conditions = conditions(self.study, Catalog.installed(), self.base)
+        return self._conditions
+
+    def samples(self, condition: Condition) -> Samples:
+        """The condition's data set, opened once."""
+        name = condition.dataset.name
+        if name not in self._samples:
+            self._samples[name] = opened(condition.dataset.part, name)
+        return self._samples[name]
+
+    def classifier(self, model: Named[Model]) -> Classifier:
+        """The model in memory; the one before it is let go."""
+        if self._model is None or self._model[0] != model.name:
+            self._model = None
+            self._model = (model.name, load(model, self.study))
+        return self._model[1]
+
+    def work(self, shard: Shard) -> Outcome:
+        """Compute a shard; an error becomes an outcome that says what, where and why."""
+        begin = time.perf_counter()
+        title = f"condition {shard.condition + 1}"
+        try:
+            condition = self.conditions()[shard.condition]
+            title = condition.title
+            return self._compute(shard, condition, begin)
+        except Exception as cause:  # whatever a part raises ends its shard, not the run
+            trace = None if isinstance(cause, ClassrobError) else traceback.format_exc()
+            error = f"{title}, samples {shard.indices[0]}–{shard.indices[-1]}: {one_line(cause)}"
+            return Outcome(shard, error=error, trace=trace, seconds=time.perf_counter() - begin)
+
+    def _compute(self, shard: Shard, condition: Condition, begin: float) -> Outcome:
+        classifier = self.classifier(condition.model)
+        batch, failures = self.samples(condition).read(shard.indices, classifier.fit)
+        if batch is None:
+            return Outcome(shard, failures=failures, seconds=time.perf_counter() - begin)
+        batch = batch.to(self.study.device)
+        with classifier.frozen():
+            records, examples = self._measure(shard, condition, classifier, batch)
+        return Outcome(shard, records, failures, examples, seconds=time.perf_counter() - begin)
+
+    def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Any:
+        threat, attack = condition.threat.part, condition.attack
+        source = f"{type(condition.dataset.part).__qualname__}"
+        streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key()).to(self.study.device)
+        torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)  # for attacks that draw from torch's own generator
+        wanted = {self.samples(condition).id(i) for i in shard.pictures}
+        sweep = Sweep(
+            classifier,
+            attack.part,
+            attack.name,
+            threat.open(batch, classifier, streams.fork("threat")),
+            batch,
+            streams,
+            threat.budgets,
+            nested=threat.nested,
+            exhaustive=self.study.exhaustive,
+            spot_check=self.study.spot_check,
+            keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
+        )
+        ledger = sweep.run()
+        return ledger.records(batch.ids), [example(sweep, ledger, row) for row in sorted(ledger.kept)]
+
+
+def load(model: Named[Model], study: Study) -> Classifier:
+    """The model's classifier under its name, on the study's device.
+
+    Raises:
+        StudyError: it cannot be loaded; one line that names the model.
+    """
+    if study.device.startswith("cuda") and not torch.cuda.is_available():
+        raise StudyError(f"device '{study.device}': torch sees no GPU here; take device = \"cpu\"")
+    try:
+        classifier = model.part.load(study.device)
+    except ClassrobError as error:
+        raise type(error)(f"model '{model.name}': {error}") from error.__cause__
+    classifier.name, classifier.batch_size, classifier.device = model.name, study.batch_size, study.device
+    return classifier

@@ -1,0 +1,137 @@
+"""The ℓ∞ and ℓ2 balls around an image, cut to the box [0, 1]; z is the offset."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from classrob.fields import Budgets
+from classrob.live import Batch, Classifier
+from classrob.parts import Threat
+from classrob.space import Space
+from classrob.streams import Streams
+
+
+@dataclass(frozen=True)
+class Offsets(Space):
+    """Pixel offsets; `images` is float32 [n, c, h, w] in [0, 1]."""
+
+    images: Tensor
+
+    @final
+    def centre(self) -> Tensor:
+        """No offset."""
+        return self.images.new_zeros(self.images.shape)
+
+    @final
+    def render(self, z: Tensor) -> Tensor:
+        """The shifted image, cut to the box."""
+        return (self.images + z).clamp(0.0, 1.0)
+
+    @final
+    def project(self, z: Tensor) -> Tensor:
+        """Into the ball, then into the box: the box step only shortens an offset."""
+        return (self.images + self.into_ball(z)).clamp(0.0, 1.0) - self.images
+
+    @final
+    def rows(self, values: Tensor) -> Tensor:
+        """Per-sample numbers [n] in a shape that broadcasts over images."""
+        return values.reshape(-1, 1, 1, 1)
+
+    @abstractmethod
+    def into_ball(self, z: Tensor) -> Tensor:
+        """The nearest offsets within the budget, whatever the box says."""
+
+
+@final
+@dataclass(frozen=True)
+class LinfBall(Offsets):
+    """Offsets whose largest pixel is within the budget."""
+
+    def into_ball(self, z: Tensor) -> Tensor:
+        """Every pixel clamped to the budget."""
+        limit = self.rows(self.budget)
+        return z.clamp(-limit, limit)
+
+    def start(self, streams: Streams) -> Tensor:
+        """Uniform in the ball, then into the box."""
+        draw = 2.0 * streams.uniform(*self.images.shape[1:]) - 1.0
+        return self.project(self.rows(self.budget) * draw)
+
+    def distance(self, z: Tensor) -> Tensor:
+        """The largest absolute pixel."""
+        return z.flatten(1).abs().amax(1)
+
+    def steepest(self, slope: Tensor) -> Tensor:
+        """The sign of every pixel's slope."""
+        return slope.sign()
+
+
+@final
+@dataclass(frozen=True)
+class L2Ball(Offsets):
+    """Offsets whose Euclidean norm over all pixels and channels is within the budget."""
+
+    def into_ball(self, z: Tensor) -> Tensor:
+        """Radially inwards."""
+        norm = self.distance(z).clamp_min(1e-20)
+        return z * self.rows((self.budget / norm).clamp(max=1.0))
+
+    def start(self, streams: Streams) -> Tensor:
+        """Uniform in the ball (a normal direction, radius u^(1/d)), then into the box."""
+        shape = self.images.shape[1:]
+        direction = streams.fork("direction").normal(*shape)
+        radius = streams.fork("radius").uniform(1)[:, 0] ** (1.0 / shape.numel())
+        return self.project(direction * self.rows(self.budget * radius / self.distance(direction).clamp_min(1e-20)))
+
+    def distance(self, z: Tensor) -> Tensor:
+        """The Euclidean norm."""
+        return z.flatten(1).norm(dim=1)
+
+    def steepest(self, slope: Tensor) -> Tensor:
+        """The slope at length 1; scaled first, so that tiny slopes do not underflow."""
+        peak = self.rows(slope.flatten(1).abs().amax(1))
+        scaled = slope / peak.where(peak > 0, 1.0)
+        return scaled / self.rows(scaled.flatten(1).norm(dim=1).clamp_min(1e-20))
+
+
+@final
+class Linf(Threat):
+    """Every pixel moves by at most the budget, in units of the pixel range [0, 1].
+
+    At most 1: a budget meant in grey levels is written as a fraction, '8/255'.
+    """
+
+    pixels: ClassVar[bool] = True
+    default_attack: ClassVar[str] = "pgd"
+
+    budgets: Budgets = Field(description="ascending, largest pixel change in [0, 1]; numbers or '8/255'")
+
+    @field_validator("budgets")
+    @classmethod
+    def _in_range(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        if budgets[-1] > 1.0:
+            raise ValueError(f"pixels lie in [0, 1], so {budgets[-1]:g} is no budget; for grey levels write '8/255'")
+        return budgets
+
+    def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
+        """The ball around each image."""
+        return LinfBall(batch.images.new_full((len(batch),), self.budgets[-1]), batch.images)
+
+
+@final
+class L2(Threat):
+    """The Euclidean norm of the offset is at most the budget, over pixels in [0, 1] and channels."""
+
+    pixels: ClassVar[bool] = True
+    default_attack: ClassVar[str] = "pgd"
+
+    budgets: Budgets = Field(description="ascending, Euclidean norm over pixels in [0, 1]")
+
+    def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
+        """The ball around each image."""
+        return L2Ball(batch.images.new_full((len(batch),), self.budgets[-1]), batch.images)

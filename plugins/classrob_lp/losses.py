@@ -1,0 +1,31 @@
+"""What an attack climbs: losses of logits [n, k] and labels [n], one value a sample, larger is worse."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy as _cross_entropy
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """−log softmax of the true class."""
+    return _cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Largest other logit minus the true one; above 0 means misclassified. Carlini and Wagner (2017)."""
+    true = logits.gather(1, labels[:, None])[:, 0]
+    return logits.scatter(1, labels[:, None], -float("inf")).amax(1) - true
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Difference of logits ratio, free of the logits' scale and shift. Croce and Hein (2020), eq. 6.
+
+    Its denominator is the gap between the largest and the third largest logit; with two classes there
+    is no third, and the gap to the smallest is taken.
+    """
+    ordered = logits.sort(dim=1, descending=True).values
+    gap = ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]
+    return margin(logits, labels) / (gap + 1e-12)
+
+
+LOSSES = {"cross-entropy": cross_entropy, "margin": margin, "dlr": dlr}

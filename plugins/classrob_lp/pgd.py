@@ -1,0 +1,40 @@
+"""Projected gradient descent in any space: a step along the steepest direction, then back inside."""
+
+from __future__ import annotations
+
+from typing import Literal, final
+
+import torch
+from pydantic import Field
+
+from classrob.search import Live, State, StepwiseAttack
+from classrob_lp.losses import LOSSES
+
+
+@final
+class PGD(StepwiseAttack):
+    """Projected gradient descent, with restarts and momentum (Madry et al., 2018).
+
+    The first restart begins at the image itself (in a sweep: where a larger budget ended), later ones
+    at random points. A sample leaves as soon as any point that was looked at is misclassified.
+    """
+
+    step_size: float | None = Field(default=None, gt=0, description="in budgets; 2.5 / steps where not given")
+    momentum: float = Field(default=0.0, ge=0, le=1, description="share of the earlier direction that is kept")
+    loss: Literal["cross-entropy", "margin", "dlr"] = Field(default="cross-entropy", description="what is climbed")
+    random_start: bool = Field(default=False, description="begin the first restart at a random point too")
+
+    def begin(self, live: Live) -> State:
+        """Where each row starts, and no direction yet."""
+        drawn = live.space.start(live.streams)
+        random = (live.restart > 0) | self.random_start
+        z = torch.where(random.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, live.origin)
+        return {"z": z, "velocity": torch.zeros_like(z)}
+
+    def step(self, live: Live, state: State) -> State:
+        """One gradient, one step."""
+        slope, _ = live.slope(state["z"], LOSSES[self.loss])
+        direction = live.space.steepest(slope)
+        velocity = self.momentum * state["velocity"] + direction if self.momentum else direction
+        length = self.step_size if self.step_size is not None else 2.5 / self.steps
+        return {"z": live.space.move(state["z"], velocity, length), "velocity": velocity}
