@@ -162,7 +162,7 @@ class Catalog:
                 )
         known = [o.name for o in offers] + [o.component.name for o in offers]
         elsewhere = sorted({o.kind for o in self.offers if reference in (o.name, o.component.name)})
-        hint = f" (it is a {elsewhere[0]})" if elsewhere else nearest(reference, known)
+        hint = f" (it names a part of kind '{elsewhere[0]}')" if elsewhere else nearest(reference, known)
         raise StudyError(f"no {kind} is called '{reference}'{hint}; 'classrob list {kind}s' shows all")
 
     def _class(self, offer: Offer) -> type[Part]:

@@ -4,7 +4,7 @@ Two facts carry it where smaller sets lie inside larger ones. A sample broken at
 every larger one: exact, `found`. A sample that stood at a budget is taken to stand at every smaller
 one: `implied`. So a sample is attacked at the largest budget first and, while it breaks, just below
 the smallest distance found; a seeded share of the implied verdicts is attacked directly, and the
-disagreement is a score (`implied-error`).
+disagreement is a score (`implied-error`); an exhaustive sweep implies nothing.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Sweep:
         space: the samples' space; its budgets are set here.
         streams: one stream a sample.
         nested: do smaller sets lie inside larger ones?
-        exhaustive: attack every budget from scratch.
+        exhaustive: go on below a budget that a sample withstood, so that nothing is implied.
         spot_check: the share of implied verdicts that is attacked directly.
         keep: the rows whose perturbed images are kept for pictures.
     """
@@ -132,12 +132,8 @@ class Sweep:
         for i in everyone[broken]:
             for level in range(len(self.budgets)):
                 self.ledger.write(clean, i, i, level, "found")
-        if self.exhaustive:
-            self._attack_all(everyone[~broken])
-            self._carry_upwards()
-        else:
-            self._descend(everyone[~broken])
-            self._check_implied()
+        self._descend(everyone[~broken])
+        self._check_implied()
         return self.ledger
 
     # -- strategies ---------------------------------------------------------------------------------
@@ -151,7 +147,7 @@ class Sweep:
             self.ledger.write(verdict, k, i, level, "found" if verdict.broken[k] else "stood")
 
     def _descend(self, samples: np.ndarray) -> None:
-        """From the largest budget down to the first that a sample withstands."""
+        """From the largest budget down to the first that a sample withstands, or (exhaustive) to the last."""
         levels = np.full(len(samples), len(self.budgets) - 1)
         start: Tensor | None = None
         while len(samples):
@@ -159,44 +155,39 @@ class Sweep:
             broken = verdict.broken.cpu().numpy()
             for k in np.flatnonzero(~broken):
                 self.ledger.write(verdict, k, samples[k], levels[k], "stood")
+            lowest = self._tighten(samples, levels, verdict, np.flatnonzero(broken))
+            on = lowest > 0 if self.exhaustive else broken & (lowest > 0)
+            for k in np.flatnonzero(~broken & ~on):
                 self.ledger.basis[samples[k], : levels[k]] = "implied"
-            hit = torch.from_numpy(np.flatnonzero(broken)).to(verdict.z.device)
-            if not len(hit):
-                return
-            samples, levels, start = self._tighten(samples[broken], levels[broken], verdict.z[hit], verdict, hit)
+            samples, levels = samples[on], lowest[on] - 1
+            start = self._drawn(verdict.z[torch.from_numpy(on).to(verdict.z.device)], samples, levels)
+        self._carry_upwards()
 
-    def _tighten(
-        self, samples: np.ndarray, levels: np.ndarray, z: Tensor, verdict: Verdict, hit: Tensor
-    ) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+    def _tighten(self, samples: np.ndarray, levels: np.ndarray, verdict: Verdict, hit: np.ndarray) -> np.ndarray:
         """Draw broken samples' examples towards the image as far as they stay broken; forward passes only.
 
-        Returns the samples with a budget left to ask about, that budget's level, and where to start.
+        `hit` are the broken rows of the verdict, whose z moves along. Returns for every row the lowest
+        level that is settled: where its smallest example fits, or where it was attacked and stood.
         """
-        budgets = np.array(self.budgets)
-        distance = verdict.distance[hit].cpu().numpy()
-        floor = np.searchsorted(budgets, distance, side="left")  # the lowest level that holds the example
-        floor = np.minimum(floor, levels)
-        for k, row in enumerate(hit.tolist()):
-            for level in range(floor[k], levels[k] + 1):
-                self.ledger.write(verdict, row, samples[k], level, "found")
-        low = np.zeros(len(samples), int)  # binary search in [low, floor] for the lowest level that breaks
-        while (open_ := np.flatnonzero(low < floor)).size:
-            middle = (low[open_] + floor[open_]) // 2
-            index = torch.from_numpy(open_).to(z.device)
-            smaller = self._drawn(z[index], samples[open_], middle)
-            tried = self._judge(samples[open_], middle, smaller)
+        lowest, floor = levels.copy(), levels.copy()
+        reach = np.searchsorted(self.budgets, verdict.distance[torch.from_numpy(hit)].cpu().numpy(), side="left")
+        lowest[hit] = np.minimum(reach, levels[hit])
+        for k in hit:
+            for level in range(lowest[k], levels[k] + 1):
+                self.ledger.write(verdict, k, samples[k], level, "found")
+        floor[hit] = 0  # binary search in [floor, lowest] for the lowest level that still breaks
+        while (open_ := np.flatnonzero(floor < lowest)).size:
+            middle = (floor[open_] + lowest[open_]) // 2
+            index = torch.from_numpy(open_).to(verdict.z.device)
+            tried = self._judge(samples[open_], middle, self._drawn(verdict.z[index], samples[open_], middle))
             for k, j in enumerate(open_):
                 if tried.broken[k]:
-                    for level in range(middle[k], floor[j]):
+                    for level in range(middle[k], lowest[j]):
                         self.ledger.write(tried, k, samples[j], level, "found")
-                    z[j], floor[j] = tried.z[k], middle[k]
+                    verdict.z[j], lowest[j] = tried.z[k], middle[k]
                 else:
-                    low[j] = middle[k] + 1
-        left = np.flatnonzero(floor > 0)
-        if not left.size:
-            return samples[:0], levels[:0], None
-        samples, levels = samples[left], floor[left] - 1
-        return samples, levels, self._drawn(z[torch.from_numpy(left).to(z.device)], samples, levels)
+                    floor[j] = middle[k] + 1
+        return lowest
 
     def _drawn(self, z: Tensor, samples: np.ndarray, levels: np.ndarray) -> Tensor:
         """z scaled to the budgets of lower levels."""

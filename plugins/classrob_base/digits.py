@@ -40,7 +40,7 @@ class Digits(Dataset):
 
 
 def _is_test(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """bool [n]: three of every ten samples of a class, spread evenly, so that both splits know all writers."""
+    """bool [n]: three of every ten samples of a class, spread evenly: both splits know all writers."""
     turn = np.zeros_like(labels)
     for label in np.unique(labels):
         mine = labels == label

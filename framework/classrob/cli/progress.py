@@ -31,9 +31,8 @@ class Progress:
         """What is to do, and what need not be done."""
         self.plan, self.begin = plan, time.monotonic()
         self.total = sum(len(shard.indices) for shard in todo)
-        if done or adopted:
-            taken = f", {adopted} taken over from neighbouring runs" if adopted else ""
-            print(f"{done} shards done{taken}, {len(todo)} to do", file=self.stream, flush=True)
+        taken = f", {adopted} taken over from neighbouring runs" if adopted else ""
+        print(f"{done} shards done{taken}, {len(todo)} to do on {plan.study.device}", file=self.stream, flush=True)
 
     def finished(self, outcome: Outcome) -> None:
         """Count a shard, and say how things stand."""

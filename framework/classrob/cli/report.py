@@ -1,0 +1,20 @@
+"""`classrob report`: a run as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("report")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--open", "show", is_flag=True, help="Open it in the browser.")
+def command(folder: Path, show: bool) -> None:
+    """Write DIR/report.html: summary, classes, curves, confusions and pictures, in one file that needs no network."""
+    from classrob.report import write_report
+
+    path = write_report(folder)
+    click.echo(path)
+    if show and click.launch(path.resolve().as_uri()) != 0:
+        click.echo(f"note: no browser could be started; open {path} yourself", err=True)

@@ -1,0 +1,127 @@
+"""Numbers and names as the report writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from classrob.score import Row
+
+#: A narrow space that does not break, between a number and its unit.
+THIN = "\u202f"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """How a metric is called on the page, what it says, and whether it is a share."""
+
+    title: str
+    note: str
+    share: bool = True
+
+
+#: The metrics that the report has words for; any other is shown by its name, as a plain number.
+METRICS = {
+    "accuracy": Unit("Accuracy", "share of images classified right"),
+    "worst-class-accuracy": Unit(
+        "Worst class", "the lowest class accuracy; its interval allows for having picked the class after looking"
+    ),
+    "class-gap": Unit("Class gap", "best minus worst class accuracy, with a simultaneous interval"),
+    "flip-rate": Unit("Flip rate", "share of images whose prediction differs from that of the unperturbed image"),
+    "cfps": Unit("CFPS", "Class False Positive Score: of all misclassified images, the share taken for this class"),
+    "cfns": Unit("CFNS", "Class False Negative Score: of all misclassified images, the share that is of this class"),
+    "implied-error": Unit("Implied error", "of the implied verdicts that were spot-checked, the share that was refuted"),
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A score ready for the page; `low`, `value` and `high` are None where no bar can be drawn."""
+
+    text: str
+    interval: str
+    n: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+#: Stands where no score is.
+NOTHING = Shown("–", "", 0)
+
+
+def unit(metric: str) -> Unit:
+    """A metric's words."""
+    return METRICS.get(metric) or Unit(metric, "", share=False)
+
+
+def shown(row: Row | None) -> Shown:
+    """A row's number as text, its interval, and its position on a scale from 0 to 1."""
+    if row is None:
+        return NOTHING
+    if row.value is None:
+        return Shown("no errors" if row.metric in ("cfps", "cfns") and row.n == 0 else "–", "", row.n)
+    if not unit(row.metric).share:
+        known = row.low is not None and row.high is not None
+        return Shown(f"{row.value:.4g}", f"{row.low:.4g} to {row.high:.4g}" if known else "", row.n)
+    return Shown(percent(row.value), between(row.low, row.high), row.n, row.value, row.low, row.high)
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as per cent; neither 0 nor 100 unless it is exactly that."""
+    if value is None:
+        return "–"
+    if value in (0.0, 1.0, -1.0):
+        return f"{value:.0%}".replace("%", f"{THIN}%")
+    step = 10.0**-digits
+    number = 100 * value
+    if 0 < number < step / 2:
+        return f"<{step:g}{THIN}%"
+    if 100 - step / 2 < number < 100:
+        return f">{100 - step:.{digits}f}{THIN}%"
+    return f"{number:.{digits}f}{THIN}%"
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval of shares, `18–47 %`; one more digit where it is narrow."""
+    if low is None or high is None:
+        return ""
+    digits = 0 if high - low >= 0.1 else 1
+    return f"{100 * low:.{digits}f}–{100 * high:.{digits}f}{THIN}%"
+
+
+def budget(value: float) -> str:
+    """A budget in few characters: `0.1`, `8/255`, `3`."""
+    text = f"{value:.4g}"
+    if abs(float(text) - value) <= 1e-9 * max(1.0, abs(value)):
+        return text
+    for denominator in (255, 128):
+        numerator = value * denominator
+        if abs(numerator - round(numerator)) < 1e-6 and round(numerator):
+            return f"{round(numerator)}/{denominator}"
+    simple = Fraction(value).limit_denominator(32)
+    return f"{simple.numerator}/{simple.denominator}" if abs(float(simple) - value) < 1e-9 else text
+
+
+def plural(n: int, noun: str, many: str = "") -> str:
+    """`1 image`, `1,200 images`."""
+    return f"{n:,} {noun if n == 1 else many or noun + 's'}"
+
+
+def clip(name: str, length: int = 48) -> str:
+    """A name cut to a length, with an ellipsis where something is gone."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def quoted(name: str | None) -> str:
+    """A name inside a sentence."""
+    return f"“{clip(name or '')}”"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Names as a list within a sentence, `a, b and 4 more`."""
+    some = [quoted(name) for name in names[:most]]
+    if len(names) > most:
+        return f"{', '.join(some)} and {len(names) - most:,} more"
+    return f"{', '.join(some[:-1])} and {some[-1]}" if len(some) > 1 else "".join(some)

@@ -1,0 +1,156 @@
+"""What a metric promises: to be a function of the rows it declares to read, with honest bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from classrob.parts import Metric
+from classrob.table import Score, Table
+from classrob.testing.subject import Subject
+from classrob.testing.verdict import Broken, ensure
+
+CLASSES = ("a", "b", "c", "d")
+BUDGETS = (0.1, 0.3)
+
+#: What every table holds, whatever a metric declares.
+ALWAYS = frozenset({"label", "budget"})
+
+
+def is_sound(subject: Subject) -> None:
+    """Every score has low ≤ value ≤ high, n ≥ 0, a class of the table or none, and a name of its own."""
+    for what, table, clean in _tables(subject.part):
+        scores = _scores(subject.part, table, clean)
+        for score in scores:
+            _sound(score, what)
+        names = [(score.name, score.label) for score in scores]
+        ensure(len(set(names)) == len(names), f"for {what} two scores share name and label")
+
+
+def ignores_the_order_of_rows(subject: Subject) -> None:
+    """The same rows in another order give the same scores."""
+    rng = np.random.default_rng(0)
+    for what, table, clean in _tables(subject.part):
+        mixed = _rows(table, rng.permutation(len(table))), _rows(clean, rng.permutation(len(clean)))
+        same = _equal(_scores(subject.part, table, clean), _scores(subject.part, *mixed))
+        ensure(same, f"for {what} the scores change with the order of the rows")
+
+
+def copes_with_an_empty_class(subject: Subject) -> None:
+    """A class without rows raises nothing and makes no score that is not a number."""
+    for what, table, clean in _tables(subject.part):
+        fewer = [one.where((one["label"] != 2) & (one["predicted"] != 2)) for one in (table, clean)]
+        for score in _scores(subject.part, *fewer):
+            _sound(score, f"{what} without a row of class 'c'")
+
+
+def copes_with_few_rows(subject: Subject) -> None:
+    """No rows, and a single row, raise nothing and make no score that is not a number."""
+    for what, table, clean in _tables(subject.part):
+        for n in (0, 1):
+            few = _rows(table, np.arange(min(n, len(table)))), _rows(clean, np.arange(min(n, len(clean))))
+            for score in _scores(subject.part, *few):
+                _sound(score, f"{what} with {n} rows")
+
+
+def reads_only_what_it_declares(subject: Subject) -> None:
+    """The columns that it declares (label and budget are always there) are all that it reads."""
+    kept = subject.part.columns | ALWAYS
+    for what, table, clean in _tables(subject.part):
+        few = [Table(t.classes, t.budget, {k: v for k, v in t.columns.items() if k in kept}) for t in (table, clean)]
+        try:
+            scores = _scores(subject.part, *few)
+        except KeyError as error:
+            raise Broken(f"it reads column {error}, but `columns` does not hold it") from error
+        ensure(_equal(scores, _scores(subject.part, table, clean)), f"for {what} undeclared columns change the scores")
+
+
+def leaves_the_rows_alone(subject: Subject) -> None:
+    """It does not change the rows that it reads."""
+    for what, table, clean in _tables(subject.part):
+        before = [{k: v.copy() for k, v in t.columns.items()} for t in (table, clean)]
+        _scores(subject.part, table, clean)
+        for old, now in zip(before, (table, clean), strict=True):
+            ensure(old.keys() == now.columns.keys(), f"for {what} it adds or removes columns")
+            changed = [k for k, v in old.items() if not _same(v, now.columns[k])]
+            ensure(not changed, f"for {what} it changes column '{', '.join(changed)}'")
+
+
+def _tables(metric: Metric) -> Iterator[tuple[str, Table, Table]]:
+    """Tables as the host hands them to the metric, with the unperturbed images' table beside each."""
+    clean = _table(False, wrong=0.2)
+    yield "the unperturbed images", clean, clean
+    for what, wrong in (("rows of a threat", 0.5), ("rows without an error", 0.0), ("rows of nothing but errors", 1.0)):
+        attacked = _table(True, wrong)
+        yield what, attacked if metric.scope == "sweep" else attacked.at(BUDGETS[1]), clean
+
+
+def _table(attacked: bool, wrong: float) -> Table:
+    """Forty samples, some predicted wrongly; at every budget where they were attacked."""
+    rng = np.random.default_rng(int(100 * wrong))
+    n, budgets = 40, BUDGETS if attacked else (math.nan,)
+    label = np.repeat(np.arange(n) % len(CLASSES), len(budgets)).astype(np.int64)
+    budget = np.tile(np.array(budgets, dtype=np.float64), n)
+    miss = (rng.random(len(label)) < wrong).astype(np.int64)
+    predicted = (label + miss * rng.integers(1, len(CLASSES), len(label))) % len(CLASSES)
+    stood = np.where(budget == BUDGETS[0], rng.choice(["implied", "confirmed"], len(label)), "stood")
+    hit = np.where(budget == BUDGETS[0], rng.choice(["found", "refuted"], len(label)), "found")
+    columns: dict[str, np.ndarray[Any, Any]] = {
+        "sample": np.repeat([f"kit/{i}" for i in range(n)], len(budgets)).astype(object),
+        "label": label,
+        "budget": budget,
+        "predicted": predicted,
+        "margin": np.where(miss == 1, -1.0, 1.0) * rng.random(len(label)),
+        "distance": budget * rng.random(len(label)) if attacked else np.zeros(len(label)),
+        "proposed": budget * rng.random(len(label)) if attacked else np.full(len(label), np.nan),
+        "spent": rng.integers(0, 20, len(label)),
+        "queries": rng.integers(1, 40, len(label)),
+        "basis": (np.where(miss == 1, hit, stood) if attacked else np.full(len(label), "clean")).astype(object),
+    }
+    return Table(CLASSES, None, columns)
+
+
+def _rows(table: Table, index: np.ndarray[Any, Any]) -> Table:
+    return Table(table.classes, table.budget, {name: column[index] for name, column in table.columns.items()})
+
+
+def _scores(metric: Metric, table: Table, clean: Table) -> list[Score]:
+    return list(metric.compute(table, clean))
+
+
+def _sound(score: Score, what: str) -> None:
+    lead = f"for {what} '{score.name}'" + (f" of class '{score.label}'" if score.label is not None else "")
+    numbers = [one for one in (score.low, score.value, score.high) if one is not None]
+    ensure(all(math.isfinite(one) for one in numbers), f"{lead} is not finite: {score.value} ({score.low}, {score.high})")
+    ensure(numbers == sorted(numbers), f"{lead} is {score.value}, outside its interval ({score.low}, {score.high})")
+    ensure(isinstance(score.n, int) and score.n >= 0, f"{lead} has n = {score.n!r}")
+    ensure(bool(score.name), f"{lead} has no name")
+    ensure(score.label is None or score.label in CLASSES, f"{lead}: the table has no such class")
+
+
+def _equal(one: list[Score], other: list[Score]) -> bool:
+    def key(score: Score) -> tuple[str, str, list[float]]:
+        numbers = [math.nan if x is None else x for x in (score.value, score.low, score.high, score.n)]
+        return score.name, score.label or "", numbers
+
+    pairs = list(zip(sorted(map(key, one), key=str), sorted(map(key, other), key=str), strict=False))
+    return len(one) == len(other) and all(
+        a[:2] == b[:2] and np.allclose(a[2], b[2], rtol=1e-9, atol=1e-12, equal_nan=True) for a, b in pairs
+    )
+
+
+def _same(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    return bool(np.array_equal(one, other, equal_nan=one.dtype.kind == "f"))
+
+
+CHECKS = (
+    is_sound,
+    ignores_the_order_of_rows,
+    copes_with_an_empty_class,
+    copes_with_few_rows,
+    reads_only_what_it_declares,
+    leaves_the_rows_alone,
+)

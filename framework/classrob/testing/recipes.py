@@ -1,0 +1,63 @@
+"""What a recipe promises: to train, the same way every time, and to leave the program's randomness alone."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from classrob.live import Classifier
+from classrob.testing.subject import Subject
+from classrob.testing.tiny import CLASSES, Quarters
+from classrob.testing.verdict import ensure
+
+
+def trains(subject: Subject) -> None:
+    """On four classes that are easy to tell apart it ends better than chance, with one finite logit a class."""
+    classifier = _trained(subject)
+    batch, _ = Quarters().open().read(range(len(Quarters().open())), classifier.fit)
+    assert batch is not None
+    with classifier.frozen(), torch.no_grad():
+        logits = classifier(batch.images)
+    ensure(logits.shape[1] == len(CLASSES), f"it gives {logits.shape[1]} logits for {len(CLASSES)} classes")
+    ensure(bool(logits.isfinite().all()), "its logits are not finite")
+    right = float((logits.argmax(1) == batch.labels).float().mean())
+    ensure(right >= 0.4, f"after training {right:.0%} of the training samples are right, and chance is 25%")
+
+
+def repeats_itself(subject: Subject) -> None:
+    """The same fields give the same weights, whatever the state of torch's and NumPy's own generators."""
+    first = _weights(_trained(subject))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(4321)
+        states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is the point
+        random.seed(4321)
+        np.random.seed(4321)  # noqa: NPY002
+        second = _weights(_trained(subject))
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+    ensure(first.keys() == second.keys(), "trained twice, the networks differ in their layers")
+    apart = [name for name, weight in first.items() if not torch.equal(weight, second[name])]
+    ensure(not apart, f"trained twice, weight '{apart[0] if apart else ''}' and others differ")
+
+
+def leaves_the_generators_alone(subject: Subject) -> None:
+    """The global generators of torch, NumPy and Python are afterwards as they were."""
+    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
+    _trained(subject)
+    ensure(torch.equal(before[0], torch.get_rng_state()), "it moves torch's global generator: use fork_rng, or one of its own")
+    ensure(before[1] == repr(np.random.get_state()), "it moves NumPy's global generator: use default_rng")  # noqa: NPY002
+    ensure(before[2] == random.getstate(), "it moves Python's global generator: use random.Random")
+
+
+def _trained(subject: Subject) -> Classifier:
+    return subject.part.train(Quarters(), "cpu")
+
+
+def _weights(classifier: Classifier) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in classifier.module.state_dict().items()}
+
+
+CHECKS = (trains, repeats_itself, leaves_the_generators_alone)

@@ -1,0 +1,50 @@
+"""The models `digits/standard` and `digits/adversarial`, trained in seconds when first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from classrob.identity import identity
+from classrob.live import Classifier
+from classrob.parts import Model, Recipe
+from classrob_base.digits import Digits
+from classrob_zoo.digits.cache import kept
+from classrob_zoo.recipes import PGDAdversarialTraining, StandardTraining
+
+_DATA = Digits(split="train")
+_STANDARD = StandardTraining()
+_ADVERSARIAL = PGDAdversarialTraining()
+
+
+@final
+class StandardDigits(Model):
+    """A small CNN trained plainly on the digits' train split; its training takes seconds, once."""
+
+    def ingredients(self) -> Mapping[str, str]:
+        """What it was trained by, and on."""
+        return _made_of(_STANDARD)
+
+    def load(self, device: str) -> Classifier:
+        """The network, in eval mode."""
+        return kept("digits-standard", self.ingredients(), lambda: _STANDARD.train(_DATA, "cpu"), device)
+
+
+@final
+class AdversarialDigits(Model):
+    """A small CNN trained on PGD's images of the digits' train split; its training takes seconds, once."""
+
+    def ingredients(self) -> Mapping[str, str]:
+        """What it was trained by, and on."""
+        return _made_of(_ADVERSARIAL)
+
+    def load(self, device: str) -> Classifier:
+        """The network, in eval mode."""
+        return kept(
+            "digits-adversarial", self.ingredients(), lambda: _ADVERSARIAL.train(_DATA, "cpu"), device
+        )
+
+
+def _made_of(recipe: Recipe) -> Mapping[str, str]:
+    """The identities (fields, source, PyTorch's version) of the recipe and of the data."""
+    return {"recipe": identity(recipe), "dataset": identity(_DATA)}
