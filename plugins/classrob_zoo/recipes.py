@@ -20,8 +20,8 @@ from classrob_zoo.loop import Schedule, trained
 class StandardTraining(Recipe):
     """Plain training of a small CNN with cross-entropy and AdamW."""
 
-    epochs: int = Field(default=30, ge=1, description="passes over the data")
-    lr: float = Field(default=0.002, gt=0, description="the highest learning rate of the one cycle")
+    epochs: int = Field(default=20, ge=1, description="passes over the data")
+    lr: float = Field(default=0.004, gt=0, description="the highest learning rate of the one cycle")
     batch: int = Field(default=64, ge=1, description="images a step")
     weight_decay: float = Field(default=0.0005, ge=0, description="AdamW's decay of the weights")
     seed: int = Field(default=0, ge=0, description="of the first weights and of the order of the images")
@@ -40,15 +40,15 @@ class StandardTraining(Recipe):
 class PGDAdversarialTraining(Recipe):
     """Training of a small CNN on the images that PGD finds in an ℓ∞ ball (Madry et al., ICLR 2018)."""
 
-    epochs: int = Field(default=30, ge=1, description="passes over the data")
-    lr: float = Field(default=0.002, gt=0, description="the highest learning rate of the one cycle")
+    epochs: int = Field(default=20, ge=1, description="passes over the data")
+    lr: float = Field(default=0.004, gt=0, description="the highest learning rate of the one cycle")
     batch: int = Field(default=64, ge=1, description="images a step")
     weight_decay: float = Field(default=0.0005, ge=0, description="AdamW's decay of the weights")
     seed: int = Field(default=0, ge=0, description="of the first weights, the order, and the random starts")
     budget: float = Field(
         default=0.15, gt=0, le=1, description="radius of the ℓ∞ ball, in the scale of [0, 1]"
     )
-    steps: int = Field(default=5, ge=1, description="of PGD for every batch, each 2.5 · budget / steps long")
+    steps: int = Field(default=3, ge=1, description="of PGD for every batch, each 2.5 · budget / steps long")
 
     def ingredients(self) -> Mapping[str, str]:
         """PyTorch's version, whose kernels decide the last bits."""

@@ -14,7 +14,7 @@ from classrob.results import Results
 def toml(study: Mapping[str, Any]) -> str:
     """A study as its file would read."""
     plain = {k: v for k, v in study.items() if not _tables(v)}
-    blocks = ["\n".join(_assignment(k, v) for k, v in plain.items() if v is not None and v not in ([], {}))]
+    blocks = ["\n".join(_assignment(k, v) for k, v in plain.items() if v not in (None, [], {}))]
     for kind, entries in study.items():
         for entry in entries if _tables(entries) else ():
             blocks.append("\n".join([f"[[{kind}]]", *_entry(kind, entry)]))
@@ -26,10 +26,10 @@ def _tables(value: Any) -> bool:
 
 
 def _entry(kind: str, entry: Mapping[str, Any]) -> list[str]:
-    plain = [_assignment(k, v) for k, v in entry.items() if not isinstance(v, dict)]
+    plain = [_assignment(k, v) for k, v in entry.items() if v is not None and not isinstance(v, dict)]
     for key, value in entry.items():
         if isinstance(value, dict):
-            plain += ["", f"[{kind}.{key}]", *(_assignment(k, v) for k, v in value.items())]
+            plain += ["", f"[{kind}.{key}]", *(_assignment(k, v) for k, v in value.items() if v is not None)]
     return plain
 
 

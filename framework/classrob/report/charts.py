@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from classrob.report.form import Shown, budget
 
-WIDTH, HEIGHT = 640.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 44.0
+#: The picture's size for a whole column, and for half a one.
+WHOLE, HALF = (780.0, 360.0), (460.0, 270.0)
+LEFT, RIGHT, TOP, BOTTOM = 50.0, 16.0, 12.0, 46.0
 #: Budgets spanning more than this ratio get a logarithmic axis.
 WIDE = 30.0
 
@@ -25,20 +26,21 @@ class Axis:
     places: tuple[float, ...]
     labels: tuple[str, ...]
     log: bool
+    size: tuple[float, float]
 
     @classmethod
-    def of(cls, budgets: Sequence[float]) -> Axis:
+    def of(cls, budgets: Sequence[float], size: tuple[float, float] = WHOLE) -> Axis:
         """Linear from 0; logarithmic, with the clean images set apart, where budgets span a wide range."""
-        right = WIDTH - RIGHT - 10
+        right = size[0] - RIGHT - 10
         log = len(budgets) > 2 and budgets[-1] / budgets[0] > WIDE
         if log:
             first, span = LEFT + 64, math.log(budgets[-1] / budgets[0])
             places = [first + (right - first) * math.log(b / budgets[0]) / span for b in budgets]
         else:
             places = [LEFT + 10 + (right - LEFT - 10) * b / budgets[-1] for b in budgets]
-        return cls((LEFT + 10, *places), ("clean", *map(budget, budgets)), log)
+        return cls((LEFT + 10, *places), ("clean", *map(budget, budgets)), log, size)
 
-    def ticks(self, apart: float = 40.0) -> list[tuple[float, str]]:
+    def ticks(self, apart: float = 44.0) -> list[tuple[float, str]]:
         """The labels that fit: clean, the largest, and what lies far enough from those before."""
         found = [(self.places[0], self.labels[0])]
         last = self.places[-1]
@@ -46,6 +48,15 @@ class Axis:
             if place - found[-1][0] >= apart and last - place >= apart:
                 found.append((place, label))
         return [*found, (last, self.labels[-1])]
+
+    @property
+    def foot(self) -> float:
+        """Where a share of 0 lies."""
+        return self.size[1] - BOTTOM
+
+    def height(self, value: float) -> float:
+        """Where a share lies, in the picture's units."""
+        return TOP + (1.0 - value) * (self.foot - TOP)
 
 
 @dataclass(frozen=True)
@@ -58,11 +69,6 @@ class Series:
     key: str = ""
 
 
-def height(value: float) -> float:
-    """Where a share lies, in the picture's units."""
-    return TOP + (1.0 - value) * (HEIGHT - TOP - BOTTOM)
-
-
 def curve(series: Sequence[Series], axis: Axis, ident: str, title: str, text: str, under: Markup = Markup()) -> Markup:
     """A chart of series; `under` is drawn first, `title` and `text` are what a screen reader says."""
     inner = Markup().join([_frame(axis), under, *(_line(one, axis) for one in series)])
@@ -71,14 +77,14 @@ def curve(series: Sequence[Series], axis: Axis, ident: str, title: str, text: st
         '<title id="{id}-t">{title}</title><desc id="{id}-d">{text}</desc>{inner}'
         '<line class="chosen" x1="0" x2="0" y1="{top:g}" y2="{foot:g}"/><line class="hair" x1="0" x2="0" '
         'y1="{top:g}" y2="{foot:g}"/></svg>'
-    ).format(w=WIDTH, h=HEIGHT, id=ident, title=title, text=text, inner=inner, top=TOP, foot=HEIGHT - BOTTOM)
+    ).format(w=axis.size[0], h=axis.size[1], id=ident, title=title, text=text, inner=inner, top=TOP, foot=axis.foot)
 
 
 def _frame(axis: Axis) -> Markup:
-    foot = HEIGHT - BOTTOM
+    foot, right = axis.foot, axis.size[0] - RIGHT
     lines = [
         Markup('<line class="grid" x1="{:g}" x2="{:g}" y1="{:.1f}" y2="{:.1f}"/><text class="tick" x="{:g}" y="{:.1f}" '
-               'text-anchor="end">{}</text>').format(LEFT, WIDTH - RIGHT, height(v), height(v), LEFT - 7, height(v) + 4, t)
+               'text-anchor="end">{}</text>').format(LEFT, right, axis.height(v), axis.height(v), LEFT - 7, axis.height(v) + 4, t)
         for v, t in ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, "100 %"))
     ]  # fmt: skip
     for place, label in axis.ticks():
@@ -94,7 +100,7 @@ def _frame(axis: Axis) -> Markup:
     name = "budget (logarithmic)" if axis.log else "budget"
     lines.append(
         Markup('<text class="tick name" x="{:g}" y="{:g}" text-anchor="end">{} →</text>').format(
-            WIDTH - RIGHT, HEIGHT - 6, name
+            right, axis.size[1] - 4, name
         )
     )
     return Markup().join(lines)
@@ -105,15 +111,15 @@ def band(axis: Axis, lows: Sequence[float | None], highs: Sequence[float | None]
     found = [(x, a, b) for x, a, b in zip(axis.places, lows, highs, strict=True) if a is not None and b is not None]
     if not found:
         return Markup()
-    there = " ".join(f"{x:.1f},{height(b):.1f}" for x, _, b in found)
-    back = " ".join(f"{x:.1f},{height(a):.1f}" for x, a, _ in reversed(found))
+    there = " ".join(f"{x:.1f},{axis.height(b):.1f}" for x, _, b in found)
+    back = " ".join(f"{x:.1f},{axis.height(a):.1f}" for x, a, _ in reversed(found))
     return Markup('<polygon class="{}" points="{} {}"/>').format(style, there, back)
 
 
 def _line(series: Series, axis: Axis) -> Markup:
     scores = [point if point is not None and point.value is not None else None for point in series.points]
     area = band(axis, [s.low if s else None for s in scores], [s.high if s else None for s in scores])
-    spots = [(x, height(s.value)) for x, s in zip(axis.places, scores, strict=True) if s and s.value is not None]
+    spots = [(x, axis.height(s.value)) for x, s in zip(axis.places, scores, strict=True) if s and s.value is not None]
     if not spots:
         return Markup()
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from classrob.report import words
-from classrob.report.charts import TOP, Axis, Series, band, curve, height
+from classrob.report.charts import TOP, Axis, Series, band, curve
 from classrob.report.facts import View
 from classrob.report.form import METRICS, Shown, plural, unit
 
@@ -148,7 +148,7 @@ def payload(view: View, pool: Pool, classes: int) -> dict[str, Any]:
         "reading": [words.reading(view, p) for p in places],
         "confusion": [{"matrix": c.matrix, "pairs": c.pairs, "errors": c.errors} for c in view.confusions],
         "x": [round(x, 1) for x in ruler.places] if ruler else [],
-        "y": [TOP, height(0.0)],
+        "y": [TOP, ruler.foot] if ruler else [],
         "few": view.few,
         "ends": ENDS,
     }

@@ -10,6 +10,8 @@ from classrob.score import Row
 
 #: A narrow space that does not break, between a number and its unit.
 THIN = "\u202f"
+#: A dash after which no line may break.
+DASH = "–\u2060"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def between(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     digits = 0 if high - low >= 0.1 else 1
-    return f"{100 * low:.{digits}f}–{100 * high:.{digits}f}{THIN}%"
+    ends = ("0" if low == 0.0 else f"{100 * low:.{digits}f}", "100" if high == 1.0 else f"{100 * high:.{digits}f}")
+    return f"{ends[0]}{DASH}{ends[1]}{THIN}%"
 
 
 def budget(value: float) -> str:

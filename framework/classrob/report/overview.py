@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from markupsafe import Markup
 
 from classrob.report import words
-from classrob.report.charts import Axis, Series, curve
+from classrob.report.charts import HALF, Axis, Series, curve
 from classrob.report.detail import COLOURS
 from classrob.report.facts import View
 from classrob.report.form import Shown, shown
@@ -88,7 +88,7 @@ def boards(found: Sequence[View]) -> list[Board]:
             series.append(Series(f"{view.stored.model}, all classes", colour, _points(view, worst=False)))
         title = f"{threat} on {dataset}"
         text = " ".join(words.overall(v, [v.middle, len(v.cuts) - 1]) for v in group)
-        chart = curve(series, Axis.of(budgets), f"board-{number}", f"Accuracy over budget under {title}", text)
+        chart = curve(series, Axis.of(budgets, HALF), f"board-{number}", f"Accuracy over budget under {title}", text)
         made.append(Board(title, chart, [(v.stored.model, f"c{i % COLOURS}") for i, v in enumerate(group)]))
     return made
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from classrob.report.facts import View
 from classrob.report.form import between, listed, percent, plural, quoted
 from classrob.results import Failure
-from classrob.score import Row
 
 
 def reading(view: View, at: int) -> list[str]:
@@ -18,106 +17,98 @@ def reading(view: View, at: int) -> list[str]:
 
 def overall(view: View, places: Sequence[int]) -> str:
     """The accuracy over all classes, at one budget or several."""
-    found = [(place, row) for place in places if (row := view.row("accuracy", view.cuts[place])) is not None]
-    parts = [(place, row) for place, row in found if row.value is not None]
-    if not parts:
-        return ""
-    said = [f"{percent(r.value)} at {_at(view, place)} ({between(r.low, r.high)})" for place, r in parts]
-    count = plural(parts[0][1].n, "image")
-    if view.stored.clean:
-        row = parts[0][1]
-        return f"{percent(row.value)} of {count} are classified right (95 % interval {between(row.low, row.high)})."
-    return f"Of {count}, still right are {' and '.join(said)}."
+    found = [(place, view.row("accuracy", view.cuts[place])) for place in places]
+    said: list[str] = []
+    for place, row in found:
+        if row is None or row.value is None:
+            continue
+        rate, interval = percent(row.value), between(row.low, row.high)
+        images = plural(row.n, "image")
+        if view.stored.clean:
+            return f"{rate} of {images} are classified right (95 % interval {interval})."
+        what = f" of {images} are still classified right (95 % interval {interval})" if not said else f" ({interval})"
+        said.append(f"{_at(view, place)}, {rate}{what}")
+    return f"{_upper('; '.join(said))}." if said else ""
 
 
 def _at(view: View, place: int) -> str:
     largest = len(view.cuts) > 1 and place == len(view.cuts) - 1
-    return f"{'the largest budget, ' if largest else 'budget '}{view.labels[place]}"
+    return f"at {'the largest budget, ' if largest else 'budget '}{view.labels[place]}"
 
 
-def worst(view: View, cut: float | None) -> str:
-    """Which class fares worst, and how sure that is."""
+def _upper(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def worst(view: View, cut: float | None, where: str = "") -> str:
+    """Which class fares worst, and how sure that is; `where` reads ` at budget 0.1`, or nothing."""
     rows = view.ranking(cut)
     if len(rows) < 2:
         return ""
     lowest = rows[0]
-    ties = [row for row in rows if row.value == lowest.value]
+    ties = [row.label or "" for row in rows if row.value == lowest.value]
     if len(ties) == len(rows):
-        return f"All {len(rows):,} classes are alike at {percent(lowest.value)}."
-    reach = max(row.high if row.high is not None else 1.0 for row in ties)
-    rivals = [r for r in rows[len(ties) :] if r.low is not None and r.low <= reach]
+        return f"All {len(rows):,} classes are alike{where}: {percent(lowest.value)}."
     if len(ties) > 1:
-        names = listed([row.label or "" for row in ties])
-        return f"Lowest are {names}, each at {percent(lowest.value)}{_unsure(rivals, 'none of them is certainly the worst')}"
-    said = (
-        f"Class {quoted(lowest.label)} is lowest: {percent(lowest.value)} of its {plural(lowest.n, 'image')} "
-        f"(95 % interval {between(lowest.low, lowest.high)})"
-    )
+        return f"Lowest{where} are {listed(ties)}, each at {percent(lowest.value)}, so no class is certainly the worst."
+    reach = 1.0 if lowest.high is None else lowest.high
+    rivals = [row.label or "" for row in rows[1:] if row.low is not None and row.low <= reach]
+    picked = view.row("worst-class-accuracy", cut)
+    sure = f"95 % interval {between(lowest.low, lowest.high)}"
+    if picked is not None:
+        sure = f"95 % interval {between(picked.low, picked.high)}, allowing for the choice among {len(rows):,} classes"
+    said = f"Lowest{where} is class {quoted(lowest.label)}: {percent(lowest.value)} of its {plural(lowest.n, 'image')} ({sure})."
     if not rivals:
-        return f"{said}; no other class's interval overlaps with this one, so the finding is clear."
-    return f"{said}{_unsure(rivals, 'that it is the worst is not certain')}"
+        return f"{said} No other class's interval overlaps, so the finding is clear."
+    return f"{said} {_overlap(rivals)}, so which class is worst is not certain."
 
 
-def _unsure(rivals: Sequence[Row], so: str) -> str:
-    if not rivals:
-        return f"; {so}."
-    whose = f"the interval of {listed([r.label or '' for r in rivals])} overlaps"
-    if len(rivals) > 1:
-        whose = f"the intervals of {plural(len(rivals), 'other class', 'other classes')} overlap"
-    return f"; {whose}, so {so}."
+def _overlap(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"The interval of {quoted(names[0])} overlaps"
+    return f"The intervals of {len(names):,} other classes ({listed(names)}) overlap"
 
 
-def swallower(view: View, cut: float | None) -> str:
+def swallower(view: View, cut: float | None, where: str = "") -> str:
     """Which class most misclassified images are taken for."""
-    at = view.scores.get(("cfps", cut), {})
-    rows = [row for row in at.values() if row.label is not None]
+    rows = [row for row in view.scores.get(("cfps", cut), {}).values() if row.label is not None]
     if not rows:
         return ""
     rated = sorted(((row.value, row) for row in rows if row.value is not None), key=lambda item: -item[0])
     if not rated:
-        return "No image is misclassified, so there is no class that errors land in."
+        return f"No image is misclassified{where}, so there is no class that errors land in."
     share, most = rated[0]
-    ties = [row for value, row in rated if value == share]
-    count = plural(most.n, "misclassified image")
+    ties = [row.label or "" for value, row in rated if value == share]
+    lead = f"Of {plural(most.n, 'image')} misclassified{where},"
     if len(ties) > 1:
-        names = listed([row.label or "" for row in ties])
-        return f"Of {count}, equally many ({percent(share)} each) are taken for {names} (CFPS)."
-    rivals = [r for _, r in rated[1:] if r.high is not None and most.low is not None and r.high >= most.low]
-    sure = "" if not rivals else f"; the interval of {listed([r.label or '' for r in rivals], 2)} overlaps with it"
-    return (
-        f"Of {count}, {percent(share)} (interval {between(most.low, most.high)}) are taken for {quoted(most.label)}, "
-        f"the largest share of any class (CFPS){sure}."
-    )
+        return f"{lead} equally many are taken for {listed(ties)}: {percent(share)} each (CFPS)."
+    said = f"{lead} {percent(share)} ({between(most.low, most.high)}) are taken for {quoted(most.label)}, most of any class (CFPS)."
+    rivals = [r.label or "" for _, r in rated[1:] if r.high is not None and most.low is not None and r.high >= most.low]
+    return f"{said} {_overlap(rivals)}, so that order is not certain." if rivals else said
 
 
 def attacked(view: View) -> list[str]:
     """The sentences of an attacked condition: the middle and the largest budget."""
     if view.empty:
         return ["Nothing of this condition is finished yet."]
-    last = len(view.cuts) - 1
-    places = list(dict.fromkeys([view.middle, last]))
     cut = view.cuts[view.middle]
-    lead = f"At budget {view.labels[view.middle]}: " if last else ""
-    said = [overall(view, places)]
-    said += [f"{lead}{_lower(text) if lead else text}" for text in (worst(view, cut), swallower(view, cut)) if text]
-    return [*(s for s in said if s), *([implied(view)] if implied(view) else [])]
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
+    places = list(dict.fromkeys([view.middle, len(view.cuts) - 1]))
+    where = f" at budget {view.labels[view.middle]}" if len(places) > 1 else ""
+    said = (overall(view, places), worst(view, cut, where), swallower(view, cut, where), implied(view))
+    return [s for s in said if s]
 
 
 def implied(view: View) -> str:
     """How far verdicts that were carried over from a larger budget can be trusted."""
     row = view.row("implied-error", None)
     carried = view.bases["implied"]
+    lead = f"{plural(carried, 'verdict')} rest{'s' if carried == 1 else ''} on an attack at a larger budget"
     if row is None or row.value is None:
-        return f"{plural(carried, 'verdict')} carried over from a larger budget; none was checked." if carried else ""
+        return f"{lead}; none was checked by a direct attack." if carried else ""
     wrong = round(row.value * row.n)
     return (
-        f"{plural(carried, 'verdict')} carried over from a larger budget without a further attack; of {row.n:,} such "
-        f"verdicts checked by a direct attack, {wrong:,} did not hold (implied error {percent(row.value)}, "
-        f"interval {between(row.low, row.high)})."
+        f"{lead}; of {row.n:,} such verdicts that were checked by a direct attack, {wrong or 'none'} turned out wrong "
+        f"(implied error {percent(row.value)}, interval {between(row.low, row.high)})."
     )
 
 
