@@ -103,7 +103,9 @@ class Catalog:
             if name.startswith("classrob_") and callable(getattr(module, name)):
                 known = [h for h in dir(hookspecs) if h.startswith("classrob_")]
                 if name not in known:
-                    raise PluginError(f"plugin '{namespace}' has no hook '{name}' to implement{nearest(name, known)}")
+                    raise PluginError(
+                        f"plugin '{namespace}' has no hook '{name}' to implement{nearest(name, known)}"
+                    )
         offers = [o for kind in KINDS for o in self._declared(namespace, module, kind)]
         self.manager.register(module, namespace)
         self.offers += offers
@@ -113,7 +115,9 @@ class Catalog:
         seen: set[str] = set()
         for component in hook() if hook is not None else ():
             if not isinstance(component, Component):
-                raise PluginError(f"plugin '{namespace}': classrob_{kind}s must return Components, not {component!r}")
+                raise PluginError(
+                    f"plugin '{namespace}': classrob_{kind}s must return Components, not {component!r}"
+                )
             if component.name in seen:
                 raise PluginError(f"plugin '{namespace}' offers two {kind}s called '{component.name}'")
             seen.add(component.name)
@@ -129,7 +133,11 @@ class Catalog:
             if component.name == "*" and pattern.startswith(f"{offer.plugin}/"):
                 names = (f"{offer.plugin}/{m}" for m in self._class(offer).members())
                 members = (Component(n.partition("/")[2], component.target, component.summary) for n in names)
-                found += [o for m in members if fnmatch.fnmatchcase((o := Offer(kind, offer.plugin, m)).name, pattern)]
+                found += [
+                    o
+                    for m in members
+                    if fnmatch.fnmatchcase((o := Offer(kind, offer.plugin, m)).name, pattern)
+                ]
             elif fnmatch.fnmatchcase(offer.name, pattern) or fnmatch.fnmatchcase(component.name, pattern):
                 found.append(offer)
         return found
@@ -173,7 +181,9 @@ class Catalog:
         except Exception as cause:  # a plugin's import may fail in any way
             raise PluginError(f"{offer.kind} '{offer.name}' cannot be imported: {one_line(cause)}") from cause
 
-    def part_class(self, kind: str, reference: str, base: Path | None = None) -> tuple[type[Part], dict[str, str]]:
+    def part_class(
+        self, kind: str, reference: str, base: Path | None = None
+    ) -> tuple[type[Part], dict[str, str]]:
         """The class of a reference (`lp/linf`, `linf`, `./sign.py:Sign`), and the fields it fills."""
         if ".py:" in reference:
             return _part_class(reference, kind, lambda path: load_file(path, base)), {}
@@ -207,7 +217,8 @@ def explain(error: ValidationError, known: list[str]) -> str:
         case "missing":
             return f"'{path}' is required"
         case "value_error":
-            return f"{path}: {fault['ctx']['error']}" if path else str(fault["ctx"]["error"])
+            reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
+            return f"{path}: {reason}" if path else reason
         case _:
             value = repr(fault["input"])
             return f"{path}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {value[:60]}"

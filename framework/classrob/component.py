@@ -36,6 +36,10 @@ class Component:
     def __post_init__(self) -> None:
         module, _, attribute = self.target.partition(":")
         if not module or not attribute:
-            raise ValueError(f"target of component '{self.name}' must read 'module:Class', not '{self.target}'")
+            raise ValueError(
+                f"target of component '{self.name}' must read 'module:Class', not '{self.target}'"
+            )
         if (self.name == "*") != (self.field is not None):
-            raise ValueError(f"component '{self.name}': a family ('*') names its field, and only a family does")
+            raise ValueError(
+                f"component '{self.name}': a family ('*') names its field, and only a family does"
+            )

@@ -18,7 +18,9 @@ def _number(value: Any) -> float:
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"a budget is a number or a fraction such as '8/255', not {value!r}") from None
     if not 0.0 < number < float("inf"):
-        raise ValueError(f"a budget is above 0 and finite, not {value!r} (the unperturbed images are always measured)")
+        raise ValueError(
+            f"a budget is above 0 and finite, not {value!r} (the unperturbed images are always measured)"
+        )
     return number
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import betainc
 
 ALPHA = 0.05
@@ -27,9 +27,15 @@ def rate(hits: int, n: int, alpha: float = ALPHA) -> tuple[float, float]:
     if not 0 <= hits <= n:
         raise ValueError(f"{hits} of {n} is no rate")
     tail = alpha / 2
-    low = 0.0 if hits == 0 else brentq(lambda p: _above(hits, n, p) - tail, 0.0, hits / n)
-    high = 1.0 if hits == n else brentq(lambda p: _above(hits, n, p) - (1 - tail), hits / n, 1.0)
-    return float(low), float(high)
+    low = 0.0 if hits == 0 else _solve(hits, n, tail, 0.0, hits / n)
+    high = 1.0 if hits == n else _solve(hits, n, 1 - tail, hits / n, 1.0)
+    return low, high
+
+
+def _solve(hits: int, n: int, tail: float, left: float, right: float) -> float:
+    """The rate in [left, right] at which `_above` is `tail`."""
+    found = root_scalar(lambda p: _above(hits, n, p) - tail, bracket=(left, right), method="brentq")
+    return float(found.root)
 
 
 def _above(hits: int, n: int, p: float) -> float:

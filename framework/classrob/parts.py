@@ -8,7 +8,7 @@ class, and no method with a body is overridden.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -87,7 +87,9 @@ class Threat(Part):
     #: The attack where the study names none.
     default_attack: ClassVar[str] = "none"
 
-    budgets: Budgets = Field(description="ascending, in the threat's unit; numbers or fractions such as '8/255'")
+    budgets: Budgets = Field(
+        description="ascending, in the threat's unit; numbers or fractions such as '8/255'"
+    )
 
     @abstractmethod
     def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
@@ -138,7 +140,7 @@ class Executor(Part):
     """Where shards are computed."""
 
     @abstractmethod
-    def run(self, worker: Worker, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def run(self, worker: Worker, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         """The outcome of every shard, in any order, as they finish.
 
         A shard that fails is an outcome too (`worker.work` never raises for one). Closing the iterator

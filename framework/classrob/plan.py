@@ -101,7 +101,9 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
     return tuple(Condition(m, d, t, a) for m in models for d in datasets for t, a in threats)
 
 
-def _named(entries: Sequence[Mapping[str, Any]], kind: str, catalog: Catalog, base: Path) -> Iterable[Named[Any]]:
+def _named(
+    entries: Sequence[Mapping[str, Any]], kind: str, catalog: Catalog, base: Path
+) -> Iterable[Named[Any]]:
     taken: dict[str, int] = {}
     for index, entry in enumerate(entries):
         name = _name(entry, f"[[{kind}]] {index + 1}")
@@ -158,7 +160,9 @@ def _attack(
         raise StudyError(f"{where} must be a name, or a table with `use` and fields, not {entry!r}")
     attack: Attack = _make(entry, "attack", catalog, base, where)
     if "pixels" in attack.needs and not threat.pixels:
-        raise StudyError(f"{where} '{entry['use']}' needs pixels, and threat '{threat_name}' is no offset of pixels")
+        raise StudyError(
+            f"{where} '{entry['use']}' needs pixels, and threat '{threat_name}' is no offset of pixels"
+        )
     return Named(_name(entry, where), attack)
 
 

@@ -67,14 +67,18 @@ def _predicts(classifier: Classifier, condition: Condition, samples: Samples) ->
         turned = classifier(batch.images.flip(0)).flip(0)
         alone = classifier(batch.images[:1])
     if not logits.isfinite().all():
-        raise StudyError(f"model '{name}' gives logits that are not finite on data set '{condition.dataset.name}'")
+        raise StudyError(
+            f"model '{name}' gives logits that are not finite on data set '{condition.dataset.name}'"
+        )
     if (classes := len(samples.classes)) != logits.shape[1]:
         raise StudyError(
             f"model '{name}' has {logits.shape[1]} outputs, but data set '{condition.dataset.name}' has "
             f"{classes} classes"
         )
     if state_digest(classifier.module) != before:
-        raise StudyError(f"model '{name}' changes its own weights or buffers while it predicts, even in eval mode")
+        raise StudyError(
+            f"model '{name}' changes its own weights or buffers while it predicts, even in eval mode"
+        )
     scale = 1e-3 * (1.0 + float(logits.abs().max()))
     if float((logits - again).abs().max()) > scale:
         yield f"model '{name}' is not deterministic: the same images give different logits"

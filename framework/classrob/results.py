@@ -91,8 +91,13 @@ class Results:
         """The conditions in the study's order, the unperturbed images of each model and data set first."""
         rows = self.store.connection.execute("SELECT * FROM condition ORDER BY id")
         return tuple(
-            Stored(*head, tuple(json.loads(budgets)), tuple(json.loads(classes)), json.loads(parts))
-            for *head, budgets, classes, parts in rows
+            Stored(
+                *row[:5],
+                budgets=tuple(json.loads(row[5])),
+                classes=tuple(json.loads(row[6])),
+                parts=json.loads(row[7]),
+            )
+            for row in rows
         )
 
     def progress(self, condition: Stored) -> tuple[int, int, int]:
@@ -110,7 +115,8 @@ class Results:
         rows = self.store.connection.execute(query, (condition.id,)).fetchall()
         columns = zip(*rows, strict=True) if rows else ((),) * len(_COLUMNS)
         arrays = {
-            name: np.array(column, dtype=kind) for (name, kind), column in zip(_COLUMNS.items(), columns, strict=True)
+            name: np.array(column, dtype=kind)
+            for (name, kind), column in zip(_COLUMNS.items(), columns, strict=True)
         }
         return Table(condition.classes, None, arrays)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,12 @@ def _compute(
     observer: Observer,
     base: Path,
 ) -> int:
-    meta = {"study": plan.study.model_dump(mode="json"), "base": str(base), "environment": environment(), "notes": notes}
+    meta = {
+        "study": plan.study.model_dump(mode="json"),
+        "base": str(base),
+        "environment": environment(),
+        "notes": notes,
+    }
     store.begin(plan, meta)
     adopted = 0
     for path in sorted(set(siblings.values())):
@@ -98,15 +104,12 @@ def _compute(
     observer.started(plan, todo, done, adopted)
     catalog.manager.hook.classrob_run_started(plan=plan)
     failed = 0
-    outcomes = pool.run(worker, todo)
-    try:
+    with closing(pool.run(worker, todo)) as outcomes:
         for outcome in outcomes:
             store.add(outcome)
             failed += outcome.error is not None
             catalog.manager.hook.classrob_shard_finished(outcome=outcome)
             observer.finished(outcome)
-    finally:
-        outcomes.close()
     catalog.manager.hook.classrob_run_finished(failed=failed)
     return failed
 

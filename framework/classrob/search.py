@@ -113,7 +113,13 @@ class StepwiseAttack(Attack):
                 classifier.meter.rows = rows.cpu()
             fork = streams.select(rows).fork(restart[rows])
             return Live(
-                classifier, space.select(rows), batch.labels[rows], fork, restart[rows], age[rows], origin[rows]
+                classifier,
+                space.select(rows),
+                batch.labels[rows],
+                fork,
+                restart[rows],
+                age[rows],
+                origin[rows],
             )
 
         while len(index) or len(waiting):
@@ -143,4 +149,3 @@ class StepwiseAttack(Attack):
         if classifier.meter is not None:
             classifier.meter.rows = None
         return answer
-

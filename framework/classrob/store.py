@@ -24,8 +24,8 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE condition (
     id INTEGER PRIMARY KEY, model TEXT NOT NULL, dataset TEXT NOT NULL, threat TEXT NOT NULL, attack TEXT,
     budgets TEXT NOT NULL, classes TEXT NOT NULL, parts TEXT NOT NULL);
-CREATE TABLE plan (shard TEXT PRIMARY KEY, condition INTEGER NOT NULL, position INTEGER NOT NULL, n INTEGER NOT NULL)
-    WITHOUT ROWID;
+CREATE TABLE plan (
+    shard TEXT PRIMARY KEY, condition INTEGER NOT NULL, position INTEGER NOT NULL, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE shard (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, seconds REAL NOT NULL, finished TEXT NOT NULL, source TEXT);
 CREATE TABLE record (
@@ -43,7 +43,8 @@ CREATE VIEW judgement AS
            json_extract(c.classes, '$[' || r.label || ']') AS label, r.budget,
            json_extract(c.classes, '$[' || r.predicted || ']') AS predicted,
            r.predicted = r.label AS correct, r.margin, r.distance, r.proposed, r.spent, r.queries, r.basis
-    FROM record r JOIN shard s ON s.id = r.shard JOIN plan p ON p.shard = s.key JOIN condition c ON c.id = p.condition;
+    FROM record r JOIN shard s ON s.id = r.shard JOIN plan p ON p.shard = s.key
+         JOIN condition c ON c.id = p.condition;
 """
 
 _RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -111,7 +112,18 @@ class Store:
             failures = [(key, sample, reason) for sample, reason in outcome.failures.items()]
             db.executemany("INSERT INTO failure VALUES (?, ?, ?, NULL)", failures)
             examples = [
-                (row, e.sample, e.label, e.predicted, e.budget, e.distance, e.original, e.perturbed, e.difference, e.gain)
+                (
+                    row,
+                    e.sample,
+                    e.label,
+                    e.predicted,
+                    e.budget,
+                    e.distance,
+                    e.original,
+                    e.perturbed,
+                    e.difference,
+                    e.gain,
+                )
                 for e in outcome.examples
             ]
             db.executemany(_EXAMPLE, examples)
@@ -120,7 +132,9 @@ class Store:
         """Copy finished shards from another run's store; returns how many."""
         count = 0
         for key in keys:
-            found = other.connection.execute("SELECT id, seconds, finished FROM shard WHERE key = ?", (key,)).fetchone()
+            found = other.connection.execute(
+                "SELECT id, seconds, finished FROM shard WHERE key = ?", (key,)
+            ).fetchone()
             if found is None:
                 continue
             with self.connection as db:
@@ -129,7 +143,9 @@ class Store:
                 for table, statement in (("record", _RECORD), ("example", _EXAMPLE)):
                     rows = other.connection.execute(f"SELECT * FROM {table} WHERE shard = ?", (found[0],))
                     db.executemany(statement, ((row, *rest) for _, *rest in rows))
-                rows = other.connection.execute("SELECT * FROM failure WHERE shard = ? AND sample IS NOT NULL", (key,))
+                rows = other.connection.execute(
+                    "SELECT * FROM failure WHERE shard = ? AND sample IS NOT NULL", (key,)
+                )
                 db.executemany("INSERT INTO failure VALUES (?, ?, ?, ?)", rows)
             count += 1
         return count
@@ -182,4 +198,6 @@ def _check(connection: sqlite3.Connection, path: Path, write: bool) -> None:
     elif empty or application != _APPLICATION:
         raise StoreError(f"{path} is not a store of classrob; take another folder with --out")
     elif version != VERSION:
-        raise StoreError(f"{path} has version {version}, this classrob reads {VERSION}; run the study into a new folder")
+        raise StoreError(
+            f"{path} has version {version}, this classrob reads {VERSION}; run the study into a new folder"
+        )

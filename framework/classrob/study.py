@@ -17,14 +17,20 @@ class Study(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="names the run's folder")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="names the run's folder"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random stream")
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?|mps)$", description="where models run")
     batch_size: int = Field(default=64, ge=1, le=65536, description="the most images one forward pass sees")
-    shard_size: int = Field(default=256, ge=1, le=65536, description="samples of one unit of work and of resume")
+    shard_size: int = Field(
+        default=256, ge=1, le=65536, description="samples of one unit of work and of resume"
+    )
     pictures: int = Field(default=4, ge=0, le=100, description="images kept a class for the report")
     exhaustive: bool = Field(default=False, description="attack every budget; nothing is implied")
-    spot_check: float = Field(default=0.02, ge=0.0, le=1.0, description="share of implied verdicts attacked directly")
+    spot_check: float = Field(
+        default=0.02, ge=0.0, le=1.0, description="share of implied verdicts attacked directly"
+    )
     model: tuple[dict[str, Any], ...] = Field(min_length=1)
     dataset: tuple[dict[str, Any], ...] = Field(min_length=1)
     threat: tuple[dict[str, Any], ...] = ()

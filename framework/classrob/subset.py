@@ -67,7 +67,9 @@ def _classes(dataset: Dataset, whole: Samples, name: str) -> tuple[tuple[str, ..
         stranger = next(one for one in asked if one not in own)
         raise StudyError(f"data set '{name}' has no class '{stranger}'{nearest(stranger, own)}")
     if len(asked) < len(own):
-        raise StudyError(f"data set '{name}': `classes` gives {len(asked)} names, but there are {len(own)} classes")
+        raise StudyError(
+            f"data set '{name}': `classes` gives {len(asked)} names, but there are {len(own)} classes"
+        )
     return asked, None
 
 

@@ -60,7 +60,11 @@ class Ledger:
         self.basis[at] = basis
         if sample in self.keep:
             before = self.kept[sample][0] if sample in self.kept else None
-            if before is None or not self._broken(sample, before) or (verdict.broken[row] and level <= before):
+            if (
+                before is None
+                or not self._broken(sample, before)
+                or (verdict.broken[row] and level <= before)
+            ):
                 self.kept[sample] = (level, verdict.z[row])
 
     def _broken(self, sample: int, level: int) -> bool:
@@ -121,7 +125,7 @@ class Sweep:
         everyone = np.arange(len(self.batch))
         if not self.budgets:
             verdict = self._judge(everyone, np.zeros(len(everyone), int), None)
-            for i in everyone:
+            for i in range(len(everyone)):
                 self.ledger.write(verdict, i, i, 0, "clean")
             return self.ledger
         if not self.nested:
@@ -129,7 +133,7 @@ class Sweep:
             return self.ledger
         clean = self._judge(everyone, np.zeros(len(everyone), int), None)
         broken = clean.broken.cpu().numpy()
-        for i in everyone[broken]:
+        for i in everyone[broken].tolist():
             for level in range(len(self.budgets)):
                 self.ledger.write(clean, i, i, level, "found")
         self._descend(everyone[~broken])
@@ -143,7 +147,7 @@ class Sweep:
         rows = np.repeat(samples, len(self.budgets))
         levels = np.tile(np.arange(len(self.budgets)), len(samples))
         verdict = self._attempt(rows, levels, None)
-        for k, (i, level) in enumerate(zip(rows, levels, strict=True)):
+        for k, (i, level) in enumerate(zip(rows.tolist(), levels.tolist(), strict=True)):
             self.ledger.write(verdict, k, i, level, "found" if verdict.broken[k] else "stood")
 
     def _descend(self, samples: np.ndarray) -> None:
@@ -153,8 +157,8 @@ class Sweep:
         while len(samples):
             verdict = self._attempt(samples, levels, start)
             broken = verdict.broken.cpu().numpy()
-            for k in np.flatnonzero(~broken):
-                self.ledger.write(verdict, k, samples[k], levels[k], "stood")
+            for k in np.flatnonzero(~broken).tolist():
+                self.ledger.write(verdict, k, int(samples[k]), int(levels[k]), "stood")
             lowest = self._tighten(samples, levels, verdict, np.flatnonzero(broken))
             on = lowest > 0 if self.exhaustive else broken & (lowest > 0)
             for k in np.flatnonzero(~broken & ~on):
@@ -163,27 +167,31 @@ class Sweep:
             start = self._drawn(verdict.z[torch.from_numpy(on).to(verdict.z.device)], samples, levels)
         self._carry_upwards()
 
-    def _tighten(self, samples: np.ndarray, levels: np.ndarray, verdict: Verdict, hit: np.ndarray) -> np.ndarray:
+    def _tighten(
+        self, samples: np.ndarray, levels: np.ndarray, verdict: Verdict, hit: np.ndarray
+    ) -> np.ndarray:
         """Draw broken samples' examples towards the image as far as they stay broken; forward passes only.
 
         `hit` are the broken rows of the verdict, whose z moves along. Returns for every row the lowest
         level that is settled: where its smallest example fits, or where it was attacked and stood.
         """
         lowest, floor = levels.copy(), levels.copy()
-        reach = np.searchsorted(self.budgets, verdict.distance[torch.from_numpy(hit)].cpu().numpy(), side="left")
+        reach = np.searchsorted(
+            self.budgets, verdict.distance[torch.from_numpy(hit)].cpu().numpy(), side="left"
+        )
         lowest[hit] = np.minimum(reach, levels[hit])
-        for k in hit:
+        for k in hit.tolist():
             for level in range(lowest[k], levels[k] + 1):
-                self.ledger.write(verdict, k, samples[k], level, "found")
+                self.ledger.write(verdict, k, int(samples[k]), level, "found")
         floor[hit] = 0  # binary search in [floor, lowest] for the lowest level that still breaks
         while (open_ := np.flatnonzero(floor < lowest)).size:
             middle = (floor[open_] + lowest[open_]) // 2
             index = torch.from_numpy(open_).to(verdict.z.device)
             tried = self._judge(samples[open_], middle, self._drawn(verdict.z[index], samples[open_], middle))
-            for k, j in enumerate(open_):
+            for k, j in enumerate(open_.tolist()):
                 if tried.broken[k]:
                     for level in range(middle[k], lowest[j]):
-                        self.ledger.write(tried, k, samples[j], level, "found")
+                        self.ledger.write(tried, k, int(samples[j]), level, "found")
                     verdict.z[j], lowest[j] = tried.z[k], middle[k]
                 else:
                     floor[j] = middle[k] + 1
@@ -192,7 +200,9 @@ class Sweep:
     def _drawn(self, z: Tensor, samples: np.ndarray, levels: np.ndarray) -> Tensor:
         """z scaled to the budgets of lower levels."""
         space = self._space(samples, levels)
-        return space.project(space.shrink(z, (space.budget / space.distance(z).clamp_min(1e-12)).clamp(max=1.0)))
+        return space.project(
+            space.shrink(z, (space.budget / space.distance(z).clamp_min(1e-12)).clamp(max=1.0))
+        )
 
     def _check_implied(self) -> None:
         """Attack a seeded share of the implied verdicts; the draw is the sample's own."""
@@ -201,7 +211,7 @@ class Sweep:
         if not len(rows):
             return
         verdict = self._attempt(rows, levels, None)
-        for k, (i, level) in enumerate(zip(rows, levels, strict=True)):
+        for k, (i, level) in enumerate(zip(rows.tolist(), levels.tolist(), strict=True)):
             self.ledger.write(verdict, k, i, level, "refuted" if verdict.broken[k] else "confirmed")
         self._carry_upwards()
 

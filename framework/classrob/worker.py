@@ -17,9 +17,9 @@ import torch
 from classrob.catalog import Catalog
 from classrob.errors import ClassrobError, StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
+from classrob.parts import Model
 from classrob.pictures import example
 from classrob.plan import Condition, Named, conditions
-from classrob.parts import Model
 from classrob.records import Outcome, Shard
 from classrob.streams import Streams, key_of
 from classrob.study import Study
@@ -89,7 +89,9 @@ class Worker:
     def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Any:
         threat, attack = condition.threat.part, condition.attack
         source = f"{type(condition.dataset.part).__qualname__}"
-        streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key()).to(self.study.device)
+        streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key()).to(
+            self.study.device
+        )
         torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)  # for attacks that draw from torch's own generator
         wanted = {self.samples(condition).id(i) for i in shard.pictures}
         sweep = Sweep(

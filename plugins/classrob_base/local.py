@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -24,9 +24,11 @@ from classrob.worker import Worker
 class LocalExecutor(Executor):
     """Computes shards here; one worker is this process itself."""
 
-    workers: int = Field(default=1, ge=1, le=256, description="processes; the processor's threads are shared out")
+    workers: int = Field(
+        default=1, ge=1, le=256, description="processes; the processor's threads are shared out"
+    )
 
-    def run(self, worker: Worker, shards: Iterable[Shard]) -> Iterator[Outcome]:
+    def run(self, worker: Worker, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
         """Outcomes as they finish; at most two shards a process wait in line."""
         if self.workers == 1:
             yield from map(worker.work, shards)
@@ -55,7 +57,9 @@ def _outcome(future: Future[Outcome], shard: Shard) -> Outcome:
     try:
         return future.result()
     except BrokenProcessPool:
-        reason = "its worker process died (out of memory, or killed); fewer --workers or a smaller shard_size may help"
+        reason = (
+            "its worker process died (killed, or out of memory: take fewer --workers or a smaller shard_size)"
+        )
         return Outcome(shard, error=f"samples {shard.indices[0]}–{shard.indices[-1]}: {reason}")
 
 

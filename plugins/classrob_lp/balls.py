@@ -86,7 +86,9 @@ class L2Ball(Offsets):
         shape = self.images.shape[1:]
         direction = streams.fork("direction").normal(*shape)
         radius = streams.fork("radius").uniform(1)[:, 0] ** (1.0 / shape.numel())
-        return self.project(direction * self.rows(self.budget * radius / self.distance(direction).clamp_min(1e-20)))
+        return self.project(
+            direction * self.rows(self.budget * radius / self.distance(direction).clamp_min(1e-20))
+        )
 
     def distance(self, z: Tensor) -> Tensor:
         """The Euclidean norm."""
@@ -115,7 +117,9 @@ class Linf(Threat):
     @classmethod
     def _in_range(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
         if budgets[-1] > 1.0:
-            raise ValueError(f"pixels lie in [0, 1], so {budgets[-1]:g} is no budget; for grey levels write '8/255'")
+            raise ValueError(
+                f"pixels lie in [0, 1], so {budgets[-1]:g} is no budget; for grey levels write '8/255'"
+            )
         return budgets
 
     def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:

@@ -23,10 +23,16 @@ class PGD(StepwiseAttack):
     """
 
     step_size: float | None = Field(
-        default=None, gt=0, description="a fixed step, in budgets; where not given, from one budget down to none"
+        default=None,
+        gt=0,
+        description="a fixed step, in budgets; where not given, from one budget down to none",
     )
-    momentum: float = Field(default=0.0, ge=0, le=1, description="share of the earlier direction that is kept")
-    loss: Literal["cross-entropy", "margin", "dlr"] = Field(default="cross-entropy", description="what is climbed")
+    momentum: float = Field(
+        default=0.0, ge=0, le=1, description="share of the earlier direction that is kept"
+    )
+    loss: Literal["cross-entropy", "margin", "dlr"] = Field(
+        default="cross-entropy", description="what is climbed"
+    )
     random_start: bool = Field(default=False, description="begin the first restart at a random point too")
 
     def begin(self, live: Live) -> State:

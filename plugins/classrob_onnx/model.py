@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from importlib.metadata import version
 from types import ModuleType
-from typing import Annotated, Any, Self, final
+from typing import Any, Self, final
 
 import torch
-from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from classrob.errors import StudyError, one_line
@@ -18,15 +18,8 @@ from classrob.identity import file_digest
 from classrob.images import Fit
 from classrob.live import Classifier
 from classrob.parts import Model
+from classrob_base.normalise import Channels, Mean, Size, Std, agree
 from classrob_onnx.graph import Graph
-
-
-def _pair(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _list(value: Any) -> Any:
-    return (value,) if isinstance(value, int | float) else value
 
 
 @final
@@ -34,33 +27,23 @@ class OnnxModel(Model):
     """An ONNX file as a PyTorch module, with gradients.
 
     The graph's input is (x − mean) / std where `mean` and `std` are given, else x in [0, 1]; channels
-    first or last, or flat. A file exported for a batch of one takes batches of any size: its graph is
-    mapped over the images, so each sees exactly what was exported.
+    first or last, or flat. `size` and `channels` are the file's own where it names them. A file exported
+    for a batch of one takes batches of any size: its graph is mapped over the images, so each sees
+    exactly what was exported.
     """
 
     path: File = Field(description="the .onnx file")
-    mean: Annotated[tuple[float, ...] | None, BeforeValidator(_list)] = Field(
-        default=None, description="normalisation: one number, or one a channel, in the scale of [0, 1]"
-    )
-    std: Annotated[tuple[PositiveFloat, ...] | None, BeforeValidator(_list)] = Field(
-        default=None, description="normalisation: one number, or one a channel, above 0"
-    )
-    size: Annotated[tuple[PositiveInt, PositiveInt] | None, BeforeValidator(_pair)] = Field(
-        default=None, description="side, or [height, width], of the images; default: as the file says"
-    )
-    channels: int | None = Field(default=None, description="1 or 3; default: as the file says")
+    mean: Mean = None
+    std: Std = None
+    size: Size = None
+    channels: Channels = None
     output: str | None = Field(
         default=None, description="which output holds the logits, if there are several"
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if (self.mean is None) != (self.std is None):
-            raise ValueError("`mean` and `std` go together: give both or neither")
-        if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
-            raise ValueError(f"`mean` has {len(self.mean)} numbers, `std` {len(self.std)}")
-        if self.channels not in (None, 1, 3):
-            raise ValueError(f"`channels` is 1 or 3, not {self.channels}")
+        agree(self.mean, self.std)
         return self
 
     def ingredients(self) -> Mapping[str, str]:

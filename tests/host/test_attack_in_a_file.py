@@ -33,7 +33,10 @@ class Sign(classrob.Attack):
 def with_sign(study: Path) -> Path:
     (study.parent / "sign.py").write_text(SIGN)
     text = study.read_text()
-    for attack in ('{ use = "pgd", steps = 8, restarts = 2, random_start = true }', '{ use = "pgd", steps = 6, momentum = 0.5, loss = "margin" }'):
+    for attack in (
+        '{ use = "pgd", steps = 8, restarts = 2, random_start = true }',
+        '{ use = "pgd", steps = 6, momentum = 0.5, loss = "margin" }',
+    ):
         assert attack in text
         text = text.replace(attack, '{ use = "./sign.py:Sign", name = "sign", stride = 2.0 }')
     study.write_text(text)

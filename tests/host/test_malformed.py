@@ -25,7 +25,11 @@ FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "no model": ('name = "x"\n' + DATA, 3, ("'model' is required",)),
     "no data set": ('name = "x"\n' + MODEL, 3, ("'dataset' is required",)),
     "unknown key": ('name = "x"\nsede = 1\n' + MODEL + DATA, 3, ("'sede'", "did you mean 'seed'")),
-    "unknown table": ('name = "x"\n' + MODEL + DATA + '[[thread]]\nuse = "linf"', 3, ("did you mean 'threat'",)),
+    "unknown table": (
+        'name = "x"\n' + MODEL + DATA + '[[thread]]\nuse = "linf"',
+        3,
+        ("did you mean 'threat'",),
+    ),
     "table for a list": ('name = "x"\n' + DATA + '[model]\nuse = "torch"', 3, ("model", "[[")),
     "entry without use": ('name = "x"\n[[model]]\nfactory = "nets.py:curved"\n' + DATA, 3, ("model", "use")),
     "seed is text": ('name = "x"\nseed = "one"\n' + MODEL + DATA, 3, ("seed", "integer")),
@@ -34,59 +38,183 @@ FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "bad device": ('name = "x"\ndevice = "tpu"\n' + MODEL + DATA, 3, ("device",)),
     "unknown model": ('name = "x"\n[[model]]\nuse = "torhc"\n' + DATA, 3, ("torhc", "did you mean 'torch'")),
     "unknown data set": ('name = "x"\n' + MODEL + '[[dataset]]\nuse = "minst"', 3, ("no dataset", "minst")),
-    "unknown threat": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linff"\nbudgets = [1]', 3, ("'linf'",)),
-    "threat of another kind": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "pgd"', 3, ("kind 'attack'",)),
-    "unknown attack": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = "pdg"', 3, ("pdg", "did you mean 'pgd'")),
+    "unknown threat": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linff"\nbudgets = [1]',
+        3,
+        ("'linf'",),
+    ),
+    "threat of another kind": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "pgd"',
+        3,
+        ("kind 'attack'",),
+    ),
+    "unknown attack": (
+        'name = "x"\n' + MODEL + DATA + LINF + 'attack = "pdg"',
+        3,
+        ("pdg", "did you mean 'pgd'"),
+    ),
     "attack is a number": ('name = "x"\n' + MODEL + DATA + LINF + "attack = 3", 3, ("attack", "3")),
     "unknown attack key": (
-        'name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", stpes = 3 }', 3, ("did you mean 'steps'",)
+        'name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", stpes = 3 }',
+        3,
+        ("did you mean 'steps'",),
     ),
-    "wrong attack type": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", steps = "x" }', 3, ("steps",)),
-    "zero steps": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", steps = 0 }', 3, ("steps",)),
-    "unknown loss": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", loss = "ce" }', 3, ("loss",)),
+    "wrong attack type": (
+        'name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", steps = "x" }',
+        3,
+        ("steps",),
+    ),
+    "zero steps": (
+        'name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", steps = 0 }',
+        3,
+        ("steps",),
+    ),
+    "unknown loss": (
+        'name = "x"\n' + MODEL + DATA + LINF + 'attack = { use = "pgd", loss = "ce" }',
+        3,
+        ("loss",),
+    ),
     "unknown part key": ('name = "x"\n' + MODEL + 'factroy = "a"\n' + DATA, 3, ("did you mean 'factory'",)),
     "missing field": ('name = "x"\n[[model]]\nuse = "torch"\n' + DATA, 3, ("'factory' is required",)),
-    "bad fraction": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = ["8/0"]', 3, ("8/0",)),
-    "fraction of words": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = ["eight"]', 3, ("eight",)),
-    "negative budget": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [-0.1]', 3, ("-0.1",)),
-    "zero budget": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [0]', 3, ("above 0",)),
-    "infinite budget": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "l2"\nbudgets = [inf]', 3, ("finite",)),
-    "unsorted budgets": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [0.2, 0.1]', 3, ("ascend",)),
-    "equal budgets": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [0.1, 0.1]', 3, ("ascend",)),
+    "bad fraction": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = ["8/0"]',
+        3,
+        ("8/0",),
+    ),
+    "fraction of words": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = ["eight"]',
+        3,
+        ("eight",),
+    ),
+    "negative budget": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [-0.1]',
+        3,
+        ("-0.1",),
+    ),
+    "zero budget": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [0]',
+        3,
+        ("above 0",),
+    ),
+    "infinite budget": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "l2"\nbudgets = [inf]',
+        3,
+        ("finite",),
+    ),
+    "unsorted budgets": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [0.2, 0.1]',
+        3,
+        ("ascend",),
+    ),
+    "equal budgets": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [0.1, 0.1]',
+        3,
+        ("ascend",),
+    ),
     "no budgets": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = []', 3, ("budgets",)),
-    "budget in grey levels": ('name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [8]', 3, ("8/255",)),
+    "budget in grey levels": (
+        'name = "x"\n' + MODEL + DATA + '[[threat]]\nuse = "linf"\nbudgets = [8]',
+        3,
+        ("8/255",),
+    ),
     "two models of one name": ('name = "x"\n' + MODEL + MODEL + DATA, 3, ("both called 'torch'", "name")),
     "two data sets of one name": ('name = "x"\n' + MODEL + DATA + DATA, 3, ("both called 'arrays'",)),
     "two threats of one name": ('name = "x"\n' + MODEL + DATA + LINF + LINF, 3, ("twice", "linf")),
-    "missing factory file": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "no.py:net"\n' + DATA, 3, ("no.py",)),
-    "factory without a name": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "nets.py"\n' + DATA, 3, ("file.py:",)),
-    "no such function": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "nets.py:nothing"\n' + DATA, 3, ("nothing",)),
-    "factory raises": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:raises"\n' + DATA, 3, ("too wide",)),
-    "factory makes no module": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:text"\n' + DATA, 3, ("Module",)),
-    "file does not parse": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "syntax.py:net"\n' + DATA, 3, ("syntax.py",)),
+    "missing factory file": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "no.py:net"\n' + DATA,
+        3,
+        ("no.py",),
+    ),
+    "factory without a name": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "nets.py"\n' + DATA,
+        3,
+        ("file.py:",),
+    ),
+    "no such function": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "nets.py:nothing"\n' + DATA,
+        3,
+        ("nothing",),
+    ),
+    "factory raises": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:raises"\n' + DATA,
+        3,
+        ("too wide",),
+    ),
+    "factory makes no module": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:text"\n' + DATA,
+        3,
+        ("Module",),
+    ),
+    "file does not parse": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "syntax.py:net"\n' + DATA,
+        3,
+        ("syntax.py",),
+    ),
     "missing weights": ('name = "x"\n' + MODEL + 'weights = "no.pth"\n' + DATA, 3, ("no.pth",)),
     "weights that run code": ('name = "x"\n' + MODEL + 'weights = "bomb.pth"\n' + DATA, 3, ("bomb.pth",)),
     "weights of another net": ('name = "x"\n' + MODEL + 'weights = "other.pth"\n' + DATA, 3, ("other.pth",)),
     "weights that are noise": ('name = "x"\n' + MODEL + 'weights = "noise.pth"\n' + DATA, 3, ("noise.pth",)),
     "missing data": ('name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "no.npz"', 3, ("no.npz",)),
-    "data that is noise": ('name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "noise.npz"', 3, ("noise.npz",)),
+    "data that is noise": (
+        'name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "noise.npz"',
+        3,
+        ("noise.npz",),
+    ),
     "empty data": ('name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "empty.npz"', 3, ("empty",)),
-    "normalised images": ('name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "norm.npz"', 3, ("[0, 1]",)),
-    "wrong class count": ('name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "nine.npz"', 3, ("4", "9")),
+    "normalised images": (
+        'name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "norm.npz"',
+        3,
+        ("[0, 1]",),
+    ),
+    "wrong class count": (
+        'name = "x"\n' + MODEL + '[[dataset]]\nuse = "arrays"\npath = "nine.npz"',
+        3,
+        ("4", "9"),
+    ),
     "too few class names": ('name = "x"\n' + MODEL + DATA + 'classes = ["a", "b"]', 3, ("2 names", "4")),
     "limit zero": ('name = "x"\n' + MODEL + DATA + "limit = 0", 3, ("limit",)),
-    "nan weights": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:nan"\n' + DATA, 3, ("conv.weight",)),
-    "nan logits": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:overflow"\n' + DATA, 3, ("not finite",)),
-    "no logits": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:features"\n' + DATA, 3, ("logits",)),
-    "neighbours decide": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:neighbours"\n' + DATA, 3, ("other images",)),
-    "wrong channels": ('name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:colour"\n' + DATA, 3, ("cannot take",)),
+    "nan weights": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:nan"\n' + DATA,
+        3,
+        ("conv.weight",),
+    ),
+    "nan logits": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:overflow"\n' + DATA,
+        3,
+        ("not finite",),
+    ),
+    "no logits": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:features"\n' + DATA,
+        3,
+        ("logits",),
+    ),
+    "neighbours decide": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:neighbours"\n' + DATA,
+        3,
+        ("other images",),
+    ),
+    "wrong channels": (
+        'name = "x"\n[[model]]\nuse = "torch"\nfactory = "bad.py:colour"\n' + DATA,
+        3,
+        ("cannot take",),
+    ),
     "attack file missing": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = "./no.py:A"', 3, ("no.py",)),
     "attack class missing": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = "./bad.py:No"', 3, ("No",)),
-    "attack is no attack": ('name = "x"\n' + MODEL + DATA + LINF + 'attack = "./bad.py:Plain"', 3, ("classrob.Attack",)),
-    "unknown metric": ('name = "x"\n' + MODEL + DATA + '[[metric]]\nuse = "acuracy"', 3, ("did you mean 'accuracy'",)),
+    "attack is no attack": (
+        'name = "x"\n' + MODEL + DATA + LINF + 'attack = "./bad.py:Plain"',
+        3,
+        ("classrob.Attack",),
+    ),
+    "unknown metric": (
+        'name = "x"\n' + MODEL + DATA + '[[metric]]\nuse = "acuracy"',
+        3,
+        ("did you mean 'accuracy'",),
+    ),
 }
 
-BAD = NETS + '''
+BAD = (
+    NETS
+    + """
 class Plain: pass
 class Overflow(nn.Module):
     def forward(self, x): return x.flatten(1)[:, :4] * float("inf")
@@ -107,7 +235,8 @@ def overflow(): return Overflow()
 def features(): return Features()
 def neighbours(): return Neighbours()
 def colour(): return nn.Sequential(nn.Conv2d(3, 4, 6), nn.Flatten())
-'''
+"""
+)
 
 
 class Bomb:
@@ -138,7 +267,9 @@ def folder(study: Path) -> Path:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_bad_study_is_one_line_and_touches_nothing(fault: str, folder: Path, cli: Callable[..., Called]) -> None:
+def test_a_bad_study_is_one_line_and_touches_nothing(
+    fault: str, folder: Path, cli: Callable[..., Called]
+) -> None:
     text, code, parts = FAULTS[fault]
     path = folder / "bad.toml"
     path.write_text(text)
@@ -196,7 +327,12 @@ def test_the_study_beside_the_faults_is_sound(study: Path, cli: Callable[..., Ca
     ],
 )
 def test_a_bad_command_is_one_fault(
-    arguments: list[str], code: int, part: str, study: Path, cli: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    code: int,
+    part: str,
+    study: Path,
+    cli: Callable[..., Called],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(study.parent)
     called = cli(*arguments)

@@ -23,7 +23,9 @@ COLUMNS = "model, dataset, threat, attack, sample, label, budget, predicted, bas
 def rows(folder: Path) -> list[tuple[object, ...]]:
     """Every judgement of a run, in a fixed order."""
     with sqlite3.connect(folder / "run.sqlite") as db:
-        return db.execute(f"SELECT {COLUMNS} FROM judgement ORDER BY model, threat, sample, budget").fetchall()
+        return db.execute(
+            f"SELECT {COLUMNS} FROM judgement ORDER BY model, threat, sample, budget"
+        ).fetchall()
 
 
 def same(ours: list[tuple[object, ...]], theirs: list[tuple[object, ...]]) -> None:
@@ -101,7 +103,9 @@ def test_killed_five_times_and_resumed(study: Path, reference: list[tuple[object
         kills += 1
         with sqlite3.connect(folder / "run.sqlite") as db:
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            halves = "SELECT count(*) FROM shard s WHERE NOT EXISTS (SELECT 1 FROM record r WHERE r.shard = s.id)"
+            halves = (
+                "SELECT count(*) FROM shard s WHERE NOT EXISTS (SELECT 1 FROM record r WHERE r.shard = s.id)"
+            )
             assert db.execute(halves).fetchone() == (0,)
             assert _shards(folder) > before, "a finished shard was lost"
     assert kills == 5, "the run ended before it was killed five times"
@@ -139,7 +143,17 @@ def test_a_killed_driver_takes_its_workers_along(study: Path) -> None:
 
 def test_interrupt_prints_the_command_that_resumes(study: Path) -> None:
     folder = study.parent / "run of mine"
-    command = [sys.executable, "-m", "classrob", "run", str(study), "--out", str(folder), "--set", "shard_size=1"]
+    command = [
+        sys.executable,
+        "-m",
+        "classrob",
+        "run",
+        str(study),
+        "--out",
+        str(folder),
+        "--set",
+        "shard_size=1",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not _shards(folder):
         assert process.poll() is None
@@ -186,7 +200,9 @@ def test_a_changed_file_is_computed_again(study: Path, cli: Callable[..., Called
 def test_a_larger_limit_keeps_what_is_there(study: Path, cli: Callable[..., Called]) -> None:
     folder = study.parent / "out"
     assert cli("run", study, "--out", folder, "--set", "dataset.0.limit=32", "--set", "pictures=0").code == 0
-    assert "6 shards done" in (again := cli("run", study, "--out", folder, "--set", "pictures=0")).err, again.err
+    assert "6 shards done" in (again := cli("run", study, "--out", folder, "--set", "pictures=0")).err, (
+        again.err
+    )
     assert "3 to do" in again.err
 
 

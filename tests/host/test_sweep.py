@@ -75,7 +75,9 @@ def test_a_found_row_is_inside_its_budget_and_measured(setting: Setting) -> None
     ledger = sweep(setting, PGD(steps=5)).run()
     found = ledger.basis == "found"
     assert (ledger.distance[found] <= np.broadcast_to(BUDGETS, found.shape)[found] + 1e-6).all()
-    assert (ledger.distance[found] >= np.broadcast_to(setting.truth[:, None], found.shape)[found] - 1e-6).all()
+    assert (
+        ledger.distance[found] >= np.broadcast_to(setting.truth[:, None], found.shape)[found] - 1e-6
+    ).all()
     assert (ledger.margin[found] <= 0).all()
     assert np.isnan(ledger.margin[ledger.basis == "implied"]).all()
 

@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
+from classrob.results import STORE, Results
+from classrob.score import Row
+from classrob.store import Store
 from classrob_base.metrics import (
     Accuracy,
     ClassFalseNegativeScore,
@@ -18,15 +23,18 @@ from classrob_base.metrics import (
     ImpliedError,
     WorstClassAccuracy,
 )
-from PIL import Image
-
-from classrob.results import STORE, Results
-from classrob.score import Row
-from classrob.store import Store
 
 DIGITS = tuple("0123456789")
 SWEEP = (0.0625, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4)
-METRICS = (Accuracy, WorstClassAccuracy, ClassGap, ClassFalsePositiveScore, ClassFalseNegativeScore, FlipRate, ImpliedError)
+METRICS = (
+    Accuracy,
+    WorstClassAccuracy,
+    ClassGap,
+    ClassFalsePositiveScore,
+    ClassFalseNegativeScore,
+    FlipRate,
+    ImpliedError,
+)
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,14 @@ class Pretence:
     """
 
     classes: Sequence[str] = DIGITS
-    models: dict[str, float] = field(default_factory=lambda: {"digits/standard": 0.6, "digits/adversarial": 1.4})
+    models: dict[str, float] = field(
+        default_factory=lambda: {"digits/standard": 0.6, "digits/adversarial": 1.4}
+    )
     datasets: tuple[str, ...] = ("digits",)
-    threats: tuple[Threat, ...] = (Threat("linf", SWEEP), Threat("corruption/fog", (1, 2, 3, 4, 5), None, nested=False))
+    threats: tuple[Threat, ...] = (
+        Threat("linf", SWEEP),
+        Threat("corruption/fog", (1, 2, 3, 4, 5), None, nested=False),
+    )
     images: int = 30
     clean_errors: float = 0.04
     pictures: int = 3
@@ -71,19 +84,38 @@ def write(folder: Path, run: Pretence | None = None) -> Path:
         clean = Threat("none", (), None)
         wanted = [(m, d, t) for m in run.models for d in run.datasets for t in (clean, *run.threats)]
         for number, (model, dataset, threat) in enumerate(wanted):
-            parts = {"model": {}, "dataset": {"limit": None}, "threat": {"budgets": threat.budgets}, "attack": {"steps": 40}}
-            values = (number, model, dataset, threat.name, threat.attack, *map(json.dumps, (threat.budgets, run.classes, parts)))
+            parts = {
+                "model": {},
+                "dataset": {"limit": None},
+                "threat": {"budgets": threat.budgets},
+                "attack": {"steps": 40},
+            }
+            values = (
+                number,
+                model,
+                dataset,
+                threat.name,
+                threat.attack,
+                *map(json.dumps, (threat.budgets, run.classes, parts)),
+            )
             db.execute("INSERT INTO condition VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-            db.execute("INSERT INTO plan VALUES (?, ?, ?, ?)", (f"shard-{number}", number, number, run.images * len(run.classes)))
+            db.execute(
+                "INSERT INTO plan VALUES (?, ?, ?, ?)",
+                (f"shard-{number}", number, number, run.images * len(run.classes)),
+            )
             if number >= len(wanted) - run.unfinished:
                 continue
             values = (f"shard-{number}", 1.5, "2026-08-01 12:00:00")
             shard = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, NULL)", values).lastrowid
             records = list(_records(run, run.models[model], threat, np.random.default_rng(3)))
-            db.executemany(f"INSERT INTO record VALUES ({', '.join('?' * 11)})", [(shard, *r) for r in records])
+            db.executemany(
+                f"INSERT INTO record VALUES ({', '.join('?' * 11)})", [(shard, *r) for r in records]
+            )
             if threat.budgets and run.pictures:
                 examples = _examples(run, threat, random)
-                db.executemany(f"INSERT INTO example VALUES ({', '.join('?' * 10)})", [(shard, *e) for e in examples])
+                db.executemany(
+                    f"INSERT INTO example VALUES ({', '.join('?' * 10)})", [(shard, *e) for e in examples]
+                )
         for sample, reason in run.failures:
             db.execute("INSERT INTO failure VALUES ('shard-0', ?, ?, NULL)", (sample, reason))
     return folder
@@ -98,7 +130,8 @@ def rows(results: Results) -> list[Row]:
             for budget in (condition.budgets or (None,)) if metric.scope == "budget" else (None,):
                 where = (condition.model, condition.dataset, condition.threat, budget, condition.attack, None)
                 found += [
-                    Row(*where, s.name, s.label, s.value, s.low, s.high, s.n) for s in metric.compute(table.at(budget), clean)
+                    Row(*where, s.name, s.label, s.value, s.low, s.high, s.n)
+                    for s in metric.compute(table.at(budget), clean)
                 ]
     return found
 
@@ -109,7 +142,10 @@ def _meta(run: Pretence) -> dict[str, object]:
         "seed": 0,
         "model": [{"use": name} for name in run.models],
         "dataset": [{"use": name, "limit": 300} for name in run.datasets],
-        "threat": [{"use": t.name, "budgets": list(t.budgets), "attack": {"use": t.attack, "steps": 40}} for t in run.threats],
+        "threat": [
+            {"use": t.name, "budgets": list(t.budgets), "attack": {"use": t.attack, "steps": 40}}
+            for t in run.threats
+        ],
         "metric": [],
     }
     return {
@@ -120,7 +156,9 @@ def _meta(run: Pretence) -> dict[str, object]:
     }
 
 
-def _records(run: Pretence, strength: float, threat: Threat, random: np.random.Generator) -> Iterator[tuple[object, ...]]:
+def _records(
+    run: Pretence, strength: float, threat: Threat, random: np.random.Generator
+) -> Iterator[tuple[object, ...]]:
     k = len(run.classes)
     hub = min(8, k - 1)  # the class that errors like to land in
     for label in range(k):
@@ -132,7 +170,9 @@ def _records(run: Pretence, strength: float, threat: Threat, random: np.random.G
             reach = 0.0 if missed else skill * random.gamma(4.0, 0.25)
             checked = random.random() < 0.05
             stood = False
-            for share, budget in reversed([(b / threat.budgets[-1], b) for b in threat.budgets] or [(0.0, None)]):
+            for share, budget in reversed(
+                [(b / threat.budgets[-1], b) for b in threat.budgets] or [(0.0, None)]
+            ):
                 broken = missed or share > reach
                 basis = "found" if broken else ("implied" if stood and threat.nested else "stood")
                 if basis == "implied" and checked:

@@ -43,7 +43,9 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=lambda c, p, v: _version(c, v))
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=lambda c, p, v: _version(c, v)
+)
 def classrob() -> None:
     """How robust each class of an image classifier is, and how sure you may be of it."""
 

@@ -18,7 +18,9 @@ def command(style: str) -> None:
             "plugin": plugin.name,
             "distribution": plugin.distribution,
             "version": plugin.version,
-            "parts": sum(offer.plugin == plugin.name for offer in catalog.offers) if plugin.error is None else 0,
+            "parts": sum(offer.plugin == plugin.name for offer in catalog.offers)
+            if plugin.error is None
+            else 0,
             "state": "ok" if plugin.error is None else f"broken: {plugin.error}",
         }
         for plugin in catalog.plugins

@@ -32,7 +32,11 @@ class Progress:
         self.plan, self.begin = plan, time.monotonic()
         self.total = sum(len(shard.indices) for shard in todo)
         taken = f", {adopted} taken over from neighbouring runs" if adopted else ""
-        print(f"{done} shards done{taken}, {len(todo)} to do on {plan.study.device}", file=self.stream, flush=True)
+        print(
+            f"{done} shards done{taken}, {len(todo)} to do on {plan.study.device}",
+            file=self.stream,
+            flush=True,
+        )
 
     def finished(self, outcome: Outcome) -> None:
         """Count a shard, and say how things stand."""

@@ -11,7 +11,7 @@ import click
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
 def command(folder: Path, show: bool) -> None:
-    """Write DIR/report.html: summary, classes, curves, confusions and pictures, in one file that needs no network."""
+    """Write DIR/report.html: a run's findings in one file that needs no network."""
     from classrob.report import write_report
 
     path = write_report(folder)

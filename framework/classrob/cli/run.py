@@ -16,13 +16,22 @@ from classrob.study import Study, read_study
 
 @click.command("run")
 @click.argument("study", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [runs/<study name>].")
-@click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a value: dataset.0.limit=100.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [runs/<study name>]."
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a value: dataset.0.limit=100."
+)
 @click.option("--executor", default="local", show_default=True, help="Where shards are computed.")
 @click.option("--workers", type=click.IntRange(min=1), help="The executor's number of workers.")
 @click.option("--no-reuse", is_flag=True, help="Take nothing over from runs in neighbouring folders.")
 def command(
-    study: Path, out: Path | None, changes: tuple[str, ...], executor: str, workers: int | None, no_reuse: bool
+    study: Path,
+    out: Path | None,
+    changes: tuple[str, ...],
+    executor: str,
+    workers: int | None,
+    no_reuse: bool,
 ) -> int:
     """Compute what is missing of STUDY; the same command again resumes it."""
     loaded = read_study(study, changes)
@@ -43,7 +52,9 @@ def execute(study: Study, base: Path, out: Path, executor: str, workers: int | N
         return 130
     progress.close()
     if failed:
-        click.echo(f"{failed} shards failed, the rest is kept in {out}; the same command tries them again", err=True)
+        click.echo(
+            f"{failed} shards failed, the rest is kept in {out}; the same command tries them again", err=True
+        )
         return 1
     click.echo(f"done: {out}  (classrob show {shlex.quote(str(out))})", err=True)
     return 0

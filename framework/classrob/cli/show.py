@@ -17,19 +17,28 @@ _COLUMNS = [field.name for field in dataclasses.fields(Row)]
 
 @click.command("show")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--confusion", is_flag=True, help="How often each class was taken for each other, instead of scores.")
+@click.option(
+    "--confusion", is_flag=True, help="How often each class was taken for each other, instead of scores."
+)
 @FORMAT
 def command(folder: Path, confusion: bool, style: str) -> None:
     """Show the scores of the run in DIR: every number with its sample size and 95 % interval."""
     with Results.open(folder) as results:
         if confusion:
-            emit(_confusion(results), style, ["model", "dataset", "threat", "budget", "attack", "label", "predicted", "n"])
+            emit(
+                _confusion(results),
+                style,
+                ["model", "dataset", "threat", "budget", "attack", "label", "predicted", "n"],
+            )
             return
         rows = scores(results, Catalog.installed())
         unfinished = [c for c in results.conditions if results.progress(c)[0] < results.progress(c)[1]]
         failures = results.failures()
     if unfinished:
-        click.echo(f"note: {len(unfinished)} of the run's conditions are not finished; the rows say so by n", err=True)
+        click.echo(
+            f"note: {len(unfinished)} of the run's conditions are not finished; the rows say so by n",
+            err=True,
+        )
     if failures:
         click.echo(f"note: {len(failures)} failures; the first: {failures[0].reason}", err=True)
     emit([row.as_dict() for row in rows], style, _COLUMNS)

@@ -26,7 +26,9 @@ def emit(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str] | No
     names = list(columns or (rows[0] if rows else ()))
     match style:
         case "json":
-            click.echo(json.dumps([{n: row[n] for n in names} for row in rows], ensure_ascii=False, allow_nan=False))
+            click.echo(
+                json.dumps([{n: row[n] for n in names} for row in rows], ensure_ascii=False, allow_nan=False)
+            )
         case "csv":
             file = io.StringIO()
             writer = csv.writer(file, lineterminator="\n")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from classrob.catalog import Catalog
+from classrob.errors import StoreError
 from classrob.report.page import render
+from classrob.results import Results
+from classrob.score import scores
 
 __all__ = ["NAME", "render", "write_report"]
 
@@ -19,11 +23,6 @@ def write_report(folder: Path) -> Path:
     Raises:
         StoreError: there is no run, its store cannot be read, or the page cannot be written.
     """
-    from classrob.catalog import Catalog
-    from classrob.errors import StoreError
-    from classrob.results import Results
-    from classrob.score import scores
-
     with Results.open(folder) as results:
         page = render(results, scores(results, Catalog.installed()))
     target = folder / NAME

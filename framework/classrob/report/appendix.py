@@ -52,7 +52,12 @@ def parts(views: Sequence[View], base: str) -> list[tuple[str, str, list[tuple[s
     found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
     for view in views:
         stored = view.stored
-        names = {"model": stored.model, "dataset": stored.dataset, "threat": stored.threat, "attack": stored.attack}
+        names = {
+            "model": stored.model,
+            "dataset": stored.dataset,
+            "threat": stored.threat,
+            "attack": stored.attack,
+        }
         for kind, fields in stored.parts.items():
             rows = [(field, _field(value, base)) for field, value in fields.items() if value is not None]
             found.setdefault((kind, names.get(kind) or "none", json.dumps(rows)), rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from classrob.report.form import Shown, budget
+from classrob.report.form import NOTHING, Shown, budget
 
 #: The picture's size for a whole column, and for half a one.
 WHOLE, HALF = (780.0, 360.0), (460.0, 270.0)
@@ -69,61 +69,77 @@ class Series:
     key: str = ""
 
 
-def curve(series: Sequence[Series], axis: Axis, ident: str, title: str, text: str, under: Markup = Markup()) -> Markup:
+_CURVE = Markup(
+    '<svg class="curve" viewBox="0 0 {w:g} {h:g}" role="img" aria-labelledby="{id}-t {id}-d">'
+    '<title id="{id}-t">{title}</title><desc id="{id}-d">{text}</desc>{inner}'
+    '<line class="chosen" x1="0" x2="0" y1="{top:g}" y2="{foot:g}"/>'
+    '<line class="hair" x1="0" x2="0" y1="{top:g}" y2="{foot:g}"/></svg>'
+)
+_LEVEL = Markup(
+    '<line class="grid" x1="{left:g}" x2="{right:g}" y1="{y:.1f}" y2="{y:.1f}"/>'
+    '<text class="tick" x="{x:g}" y="{base:.1f}" text-anchor="end">{text}</text>'
+)
+_TICK = Markup(
+    '<line class="notch" x1="{x:.1f}" x2="{x:.1f}" y1="{foot:g}" y2="{end:g}"/>'
+    '<text class="tick" x="{x:.1f}" y="{base:g}" text-anchor="middle">{text}</text>'
+)
+_BREAK = Markup('<path class="break" d="M{:g} {:g}l4 -10m4 0l-4 10"/>')
+_NAME = Markup('<text class="tick" x="{:g}" y="{:g}" text-anchor="end">{} →</text>')
+_BAND = Markup('<polygon class="{}" points="{} {}"/>')
+_LINE = Markup(
+    '<g class="series {}" data-key="{}"><title>{}</title>{}'
+    '<path class="line" d="{}"/><path class="dots" d="{}"/></g>'
+)
+_LEVELS = ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, "100 %"))
+
+
+def curve(
+    series: Sequence[Series], axis: Axis, ident: str, title: str, text: str, under: Markup | None = None
+) -> Markup:
     """A chart of series; `under` is drawn first, `title` and `text` are what a screen reader says."""
-    inner = Markup().join([_frame(axis), under, *(_line(one, axis) for one in series)])
-    return Markup(
-        '<svg class="curve" viewBox="0 0 {w:g} {h:g}" role="img" aria-labelledby="{id}-t {id}-d">'
-        '<title id="{id}-t">{title}</title><desc id="{id}-d">{text}</desc>{inner}'
-        '<line class="chosen" x1="0" x2="0" y1="{top:g}" y2="{foot:g}"/><line class="hair" x1="0" x2="0" '
-        'y1="{top:g}" y2="{foot:g}"/></svg>'
-    ).format(w=axis.size[0], h=axis.size[1], id=ident, title=title, text=text, inner=inner, top=TOP, foot=axis.foot)
+    inner = Markup().join([_frame(axis), under or "", *(_line(one, axis) for one in series)])
+    width, height = axis.size
+    return _CURVE.format(
+        w=width, h=height, id=ident, title=title, text=text, inner=inner, top=TOP, foot=axis.foot
+    )
 
 
 def _frame(axis: Axis) -> Markup:
     foot, right = axis.foot, axis.size[0] - RIGHT
     lines = [
-        Markup('<line class="grid" x1="{:g}" x2="{:g}" y1="{:.1f}" y2="{:.1f}"/><text class="tick" x="{:g}" y="{:.1f}" '
-               'text-anchor="end">{}</text>').format(LEFT, right, axis.height(v), axis.height(v), LEFT - 7, axis.height(v) + 4, t)
-        for v, t in ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, "100 %"))
-    ]  # fmt: skip
-    for place, label in axis.ticks():
-        lines.append(
-            Markup('<line class="notch" x1="{:.1f}" x2="{:.1f}" y1="{:g}" y2="{:g}"/><text class="tick" x="{:.1f}" '
-                   'y="{:g}" text-anchor="middle">{}</text>').format(place, place, foot, foot + 4, place, foot + 18, label)
-        )  # fmt: skip
+        _LEVEL.format(left=LEFT, right=right, y=y, x=LEFT - 7, base=y + 4, text=text)
+        for y, text in ((axis.height(value), text) for value, text in _LEVELS)
+    ]
+    lines += [
+        _TICK.format(x=x, foot=foot, end=foot + 4, base=foot + 18, text=text) for x, text in axis.ticks()
+    ]
     if axis.log:
-        gap = LEFT + 37
-        lines.append(
-            Markup('<path class="break" d="M{:g} {:g}l4 -10m4 0l-4 10"/>').format(gap - 4, foot + 5)
-        )
-    name = "budget (logarithmic)" if axis.log else "budget"
-    lines.append(
-        Markup('<text class="tick name" x="{:g}" y="{:g}" text-anchor="end">{} →</text>').format(
-            right, axis.size[1] - 4, name
-        )
-    )
+        lines.append(_BREAK.format(LEFT + 33, foot + 5))
+    lines.append(_NAME.format(right, axis.size[1] - 4, "budget (logarithmic)" if axis.log else "budget"))
     return Markup().join(lines)
 
 
-def band(axis: Axis, lows: Sequence[float | None], highs: Sequence[float | None], style: str = "band") -> Markup:
+def band(
+    axis: Axis, lows: Sequence[float | None], highs: Sequence[float | None], style: str = "band"
+) -> Markup:
     """The area between two lines; where a value is missing, the area has no corner."""
-    found = [(x, a, b) for x, a, b in zip(axis.places, lows, highs, strict=True) if a is not None and b is not None]
-    if not found:
-        return Markup()
-    there = " ".join(f"{x:.1f},{axis.height(b):.1f}" for x, _, b in found)
-    back = " ".join(f"{x:.1f},{axis.height(a):.1f}" for x, a, _ in reversed(found))
-    return Markup('<polygon class="{}" points="{} {}"/>').format(style, there, back)
+    corners = zip(axis.places, lows, highs, strict=True)
+    found = [(x, axis.height(a), axis.height(b)) for x, a, b in corners if a is not None and b is not None]
+    there = " ".join(f"{x:.1f},{high:.1f}" for x, _, high in found)
+    back = " ".join(f"{x:.1f},{low:.1f}" for x, low, _ in reversed(found))
+    return _BAND.format(style, there, back) if found else Markup()
 
 
 def _line(series: Series, axis: Axis) -> Markup:
-    scores = [point if point is not None and point.value is not None else None for point in series.points]
-    area = band(axis, [s.low if s else None for s in scores], [s.high if s else None for s in scores])
-    spots = [(x, axis.height(s.value)) for x, s in zip(axis.places, scores, strict=True) if s and s.value is not None]
+    scores = [point or NOTHING for point in series.points]
+    spots = [
+        (x, axis.height(score.value))
+        for x, score in zip(axis.places, scores, strict=True)
+        if score.value is not None
+    ]
     if not spots:
         return Markup()
+    area = band(axis, [score.low for score in scores], [score.high for score in scores])
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
     dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in spots)
-    return Markup(
-        '<g class="series {}" data-key="{}"><title>{}</title>{}<path class="line" d="{}"/><path class="dots" d="{}"/></g>'
-    ).format(series.style, series.key, series.name, area, path, dots)
+    return _LINE.format(series.style, series.key, series.name, area, path, dots)

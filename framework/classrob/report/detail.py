@@ -98,7 +98,8 @@ def chart(view: View, drawn: list[tuple[int, str]]) -> Markup:
     ruler = axis(view)
     if ruler is None or view.empty:
         return Markup()
-    series = [Series(view.stored.classes[i], style, _points(view, view.stored.classes[i]), str(i)) for i, style in drawn]
+    names = view.stored.classes
+    series = [Series(names[i], style, _points(view, names[i]), str(i)) for i, style in drawn]
     series.append(Series("All classes", "on all", _points(view, None), "all"))
     text = " ".join(words.reading(view, view.middle))
     under = Markup() if view.few else _spread(view, ruler)
@@ -124,14 +125,16 @@ def _spread(view: View, ruler: Axis) -> Markup:
 
 
 def payload(view: View, pool: Pool, classes: int) -> dict[str, Any]:
-    """What the script needs to redraw the condition at another budget; `classes` is the place of its names."""
+    """What the script needs to redraw the condition; `classes` is the place of its names."""
     ruler, own, summary = axis(view), columns(view), figures(view)
     names = view.stored.classes
     places = range(len(view.cuts)) if not view.empty else range(0)
-    cells = [
-        [[pool.index(column.shown(view, p, name)) for name in names] for p in (places[:1] if column.clean else places)]
-        for column in own
-    ]
+
+    def cells(column: Column) -> list[list[int]]:
+        """A column's scores by budget and class; once where the budget does not matter."""
+        own_places = places[:1] if column.clean else places
+        return [[pool.index(column.shown(view, p, name)) for name in names] for p in own_places]
+
     return {
         "classes": classes,
         "model": view.stored.model,
@@ -142,7 +145,7 @@ def payload(view: View, pool: Pool, classes: int) -> dict[str, Any]:
         "columns": [{"title": c.title, "bar": c.bar} for c in own],
         "accuracy": next((i for i, c in enumerate(own) if c.metric == "accuracy" and not c.clean), -1),
         "clean": next((i for i, c in enumerate(own) if c.clean), -1),
-        "cells": cells,
+        "cells": [cells(column) for column in own],
         "overall": [pool.index(point) for point in _points(view, None)],
         "figures": [[pool.index(view.shown(c.metric, view.cuts[p])) for c in summary] for p in places],
         "reading": [words.reading(view, p) for p in places],

@@ -68,8 +68,7 @@ class View:
     @property
     def title(self) -> str:
         """How the page calls the condition."""
-        names = [self.stored.model, self.stored.dataset, "unperturbed" if self.stored.clean else self.stored.threat]
-        return " · ".join([*names, self.stored.attack] if self.stored.attack else names)
+        return " · ".join([self.stored.model, self.stored.dataset, self.threat])
 
     @property
     def threat(self) -> str:
@@ -89,7 +88,8 @@ class View:
 
     def metrics(self, labelled: bool) -> list[str]:
         """The metrics that have scores of classes, or of all classes together; the known ones first."""
-        names = dict.fromkeys(m for (m, _), at in self.scores.items() if any((c is not None) == labelled for c in at))
+        fitting = (m for (m, _), at in self.scores.items() if any((c is not None) == labelled for c in at))
+        names = dict.fromkeys(fitting)
         known = list(METRICS)
         return sorted(names, key=lambda name: known.index(name) if name in METRICS else len(known))
 
@@ -102,7 +102,7 @@ class View:
             values = [r.value for r in rows if r is not None and r.value is not None]
             return sum(values) / len(values) if values else 0.0
 
-        rated = [(row.value, mean(row), row) for row in at.values() if row.label is not None and row.value is not None]
+        rated = [(r.value, mean(r), r) for r in at.values() if r.label is not None and r.value is not None]
         return [row for *_, row in sorted(rated, key=lambda item: item[:2])]
 
 
@@ -147,4 +147,5 @@ def confusion(table: Table) -> Confusion:
     of = Counter(table["label"].tolist())
     wrong = [(i, j, n, of[i]) for (i, j), n in cells.items() if i != j]
     matrix = [[cells.get((i, j), 0) for j in range(k)] for i in range(k)] if k <= FEW else None
-    return Confusion(matrix, sorted(wrong, key=lambda p: (-p[2], p[0], p[1]))[:PAIRS], sum(p[2] for p in wrong))
+    pairs = sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:PAIRS]
+    return Confusion(matrix, pairs, sum(n for _, _, n, _ in wrong))

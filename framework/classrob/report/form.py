@@ -27,13 +27,18 @@ class Unit:
 METRICS = {
     "accuracy": Unit("Accuracy", "share of images classified right"),
     "worst-class-accuracy": Unit(
-        "Worst class", "the lowest class accuracy; its interval allows for having picked the class after looking"
+        "Worst class", "the lowest class accuracy; its interval allows for having picked the class afterwards"
     ),
     "class-gap": Unit("Class gap", "best minus worst class accuracy, with a simultaneous interval"),
-    "flip-rate": Unit("Flip rate", "share of images whose prediction differs from that of the unperturbed image"),
-    "cfps": Unit("CFPS", "Class False Positive Score: of all misclassified images, the share taken for this class"),
-    "cfns": Unit("CFNS", "Class False Negative Score: of all misclassified images, the share that is of this class"),
-    "implied-error": Unit("Implied error", "of the implied verdicts that were spot-checked, the share that was refuted"),
+    "flip-rate": Unit("Flip rate", "share of images predicted otherwise than their unperturbed image"),
+    "cfps": Unit(
+        "CFPS",
+        "Class False Positive Score: the share of all misclassified images that is taken for this class",
+    ),
+    "cfns": Unit(
+        "CFNS", "Class False Negative Score: the share of all misclassified images that is of this class"
+    ),
+    "implied-error": Unit("Implied error", "share of spot-checked implied verdicts that was refuted"),
 }
 
 
@@ -90,7 +95,7 @@ def between(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     digits = 0 if high - low >= 0.1 else 1
-    ends = ("0" if low == 0.0 else f"{100 * low:.{digits}f}", "100" if high == 1.0 else f"{100 * high:.{digits}f}")
+    ends = [f"{100 * end:.0f}" if end in (0.0, 1.0) else f"{100 * end:.{digits}f}" for end in (low, high)]
     return f"{ends[0]}{DASH}{ends[1]}{THIN}%"
 
 

@@ -53,11 +53,12 @@ def galleries(results: Results, views: Sequence[View]) -> dict[int, list[Shelf]]
 
     Pictures are taken in rounds over all conditions, so that the limit on bytes thins them evenly.
     """
-    kept = {view.index: _shelves(view, results.examples(view.stored)) for view in views if not view.stored.clean}
+    attacked = [view for view in views if not view.stored.clean]
+    kept = {view.index: _shelves(view, results.examples(view.stored)) for view in attacked}
     room = BYTES
     for turn in range(EACH):
-        for view in views:
-            for shelf, examples in kept.get(view.index, ()):
+        for view in attacked:
+            for shelf, examples in kept[view.index]:
                 if turn >= len(examples):
                     continue
                 one = examples[turn]
@@ -88,7 +89,8 @@ def _shelves(view: View, examples: Sequence[Example]) -> list[tuple[Shelf, list[
     for kind, name, true in ends:
         heading = f"{kind} class" if [name] == true else f"{kind} of the classes with pictures"
         accuracy = view.shown("accuracy", cut, name)
-        said = f"{accuracy.text} right at budget {view.labels[view.middle]} ({accuracy.interval}, n = {accuracy.n})"
+        at = f"right at budget {view.labels[view.middle]}"
+        said = f"{accuracy.text} {at} ({accuracy.interval}, n = {accuracy.n})"
         mine = sorted(by_class[name or ""], key=lambda e: e.predicted == e.label)  # the successful ones first
         found.append((Shelf(heading, quoted(name), said if true else ""), mine[:EACH]))
     return found

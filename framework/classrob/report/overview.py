@@ -84,11 +84,13 @@ def boards(found: Sequence[View]) -> list[Board]:
         series: list[Series] = []
         for i, view in enumerate(group):
             colour = f"on c{i % COLOURS}"
-            series.append(Series(f"{view.stored.model}, worst class", f"{colour} dashed", _points(view, worst=True)))
-            series.append(Series(f"{view.stored.model}, all classes", colour, _points(view, worst=False)))
+            model = view.stored.model
+            series.append(Series(f"{model}, worst class", f"{colour} dashed", _points(view, worst=True)))
+            series.append(Series(f"{model}, all classes", colour, _points(view, worst=False)))
         title = f"{threat} on {dataset}"
         text = " ".join(words.overall(v, [v.middle, len(v.cuts) - 1]) for v in group)
-        chart = curve(series, Axis.of(budgets, HALF), f"board-{number}", f"Accuracy over budget under {title}", text)
+        name = f"Accuracy over budget under {title}"
+        chart = curve(series, Axis.of(budgets, HALF), f"board-{number}", name, text)
         made.append(Board(title, chart, [(v.stored.model, f"c{i % COLOURS}") for i, v in enumerate(group)]))
     return made
 

@@ -26,8 +26,8 @@ def overall(view: View, places: Sequence[int]) -> str:
         images = plural(row.n, "image")
         if view.stored.clean:
             return f"{rate} of {images} are classified right (95 % interval {interval})."
-        what = f" of {images} are still classified right (95 % interval {interval})" if not said else f" ({interval})"
-        said.append(f"{_at(view, place)}, {rate}{what}")
+        first = f" of {images} are still classified right (95 % interval {interval})"
+        said.append(f"{_at(view, place)}, {rate}{f' ({interval})' if said else first}")
     return f"{_upper('; '.join(said))}." if said else ""
 
 
@@ -50,14 +50,17 @@ def worst(view: View, cut: float | None, where: str = "") -> str:
     if len(ties) == len(rows):
         return f"All {len(rows):,} classes are alike{where}: {percent(lowest.value)}."
     if len(ties) > 1:
-        return f"Lowest{where} are {listed(ties)}, each at {percent(lowest.value)}, so no class is certainly the worst."
+        each = f"each at {percent(lowest.value)}"
+        return f"Lowest{where} are {listed(ties)}, {each}, so no class is certainly the worst."
     reach = 1.0 if lowest.high is None else lowest.high
     rivals = [row.label or "" for row in rows[1:] if row.low is not None and row.low <= reach]
     picked = view.row("worst-class-accuracy", cut)
     sure = f"95 % interval {between(lowest.low, lowest.high)}"
     if picked is not None:
-        sure = f"95 % interval {between(picked.low, picked.high)}, allowing for the choice among {len(rows):,} classes"
-    said = f"Lowest{where} is class {quoted(lowest.label)}: {percent(lowest.value)} of its {plural(lowest.n, 'image')} ({sure})."
+        choice = f"allowing for the choice among {len(rows):,} classes"
+        sure = f"95 % interval {between(picked.low, picked.high)}, {choice}"
+    share = f"{percent(lowest.value)} of its {plural(lowest.n, 'image')}"
+    said = f"Lowest{where} is class {quoted(lowest.label)}: {share} ({sure})."
     if not rivals:
         return f"{said} No other class's interval overlaps, so the finding is clear."
     return f"{said} {_overlap(rivals)}, so which class is worst is not certain."
@@ -82,8 +85,10 @@ def swallower(view: View, cut: float | None, where: str = "") -> str:
     lead = f"Of {plural(most.n, 'image')} misclassified{where},"
     if len(ties) > 1:
         return f"{lead} equally many are taken for {listed(ties)}: {percent(share)} each (CFPS)."
-    said = f"{lead} {percent(share)} ({between(most.low, most.high)}) are taken for {quoted(most.label)}, most of any class (CFPS)."
-    rivals = [r.label or "" for _, r in rated[1:] if r.high is not None and most.low is not None and r.high >= most.low]
+    taken = f"{percent(share)} ({between(most.low, most.high)}) are taken for {quoted(most.label)}"
+    said = f"{lead} {taken}, most of any class (CFPS)."
+    floor = 0.0 if most.low is None else most.low
+    rivals = [row.label or "" for _, row in rated[1:] if row.high is not None and row.high >= floor]
     return f"{said} {_overlap(rivals)}, so that order is not certain." if rivals else said
 
 
@@ -107,8 +112,8 @@ def implied(view: View) -> str:
         return f"{lead}; none was checked by a direct attack." if carried else ""
     wrong = round(row.value * row.n)
     return (
-        f"{lead}; of {row.n:,} such verdicts that were checked by a direct attack, {wrong or 'none'} turned out wrong "
-        f"(implied error {percent(row.value)}, interval {between(row.low, row.high)})."
+        f"{lead}; of {row.n:,} such verdicts that were checked by a direct attack, "
+        f"{wrong or 'none'} turned out wrong (implied error {percent(row.value)}, interval {between(row.low, row.high)})."
     )
 
 
@@ -120,15 +125,16 @@ def state(views: Sequence[View], failures: Sequence[Failure]) -> list[str]:
         done, planned = sum(v.done for v in views), sum(v.planned for v in views)
         said.append(
             f"This run is not finished: {done:,} of {planned:,} shards are there, and "
-            f"{plural(len(open_), 'condition')} of {len(views):,} {'is' if len(open_) == 1 else 'are'} incomplete. "
-            "The numbers below rest on what is there."
+            f"{plural(len(open_), 'condition')} of {len(views):,} {'is' if len(open_) == 1 else 'are'} "
+            "incomplete. The numbers below rest on what is there."
         )
     if failures:
         samples = sum(f.sample is not None for f in failures)
         shards = len(failures) - samples
         what = [plural(samples, "image")] if samples else []
         what += [plural(shards, "shard")] if shards else []
-        said.append(f"{' and '.join(what)} could not be measured and {'is' if samples + shards == 1 else 'are'} left out.")
+        left = "is left out" if samples + shards == 1 else "are left out"
+        said.append(f"{' and '.join(what)} could not be measured and {left}.")
     if not views:
         said.append("The run has no conditions yet.")
     elif all(v.stored.clean for v in views):

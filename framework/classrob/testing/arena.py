@@ -1,8 +1,7 @@
-"""Where attacks are tried and spaces opened: a small fixed network, twelve fixed images, every space there is."""
+"""Where attacks are tried and spaces opened: a small fixed network, twelve images, every space there is."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import final
@@ -125,7 +124,10 @@ class Arena:
     def select(self, rows: Tensor) -> Arena:
         """Some of the images."""
         return replace(
-            self, batch=self.batch.select(rows), space=self.space.select(rows), streams=self.streams.select(rows)
+            self,
+            batch=self.batch.select(rows),
+            space=self.space.select(rows),
+            streams=self.streams.select(rows),
         )
 
 
@@ -153,7 +155,7 @@ def arenas(attack: Attack, catalog: Catalog) -> Iterator[Arena]:
     if "pixels" not in attack.needs:
         yield arena(None, "tint", network())
     seen: set[type[Space]] = set()
-    for name, threat in itertools.chain(threats(catalog)):
+    for name, threat in threats(catalog):
         if "pixels" in attack.needs and not threat.pixels:
             continue
         try:
@@ -171,13 +173,14 @@ def threats(catalog: Catalog) -> Iterator[tuple[str, Threat]]:
     for offer in catalog.list("threat"):
         if offer.component.name == "*":
             continue
-        subject = Subject("threat", offer.name, lambda name=offer.name: catalog.part_class("threat", name)[0], catalog)
         try:
-            fields = subject.cls.model_fields
+            cls, _ = catalog.part_class("threat", offer.name)
         except ClassrobError:  # a broken plugin, which its own checks report
             continue
-        if {name for name, field in fields.items() if field.is_required()} <= {"budgets"} and subject.part.budgets:
-            yield offer.name, subject.part
+        if {name for name, field in cls.model_fields.items() if field.is_required()} <= {"budgets"}:
+            threat: Threat = Subject.of("threat", offer.name, cls, catalog).part
+            if threat.budgets:
+                yield offer.name, threat
 
 
 def _differentiable(space: Space) -> bool:

@@ -53,7 +53,9 @@ def parametrised(
 
     def marked(case: Case) -> Any:
         reason = expected_failures.get(case.name)
-        return pytest.param(case, id=case.name, marks=[pytest.mark.xfail(reason=reason, strict=True)] if reason else [])
+        return pytest.param(
+            case, id=case.name, marks=[pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        )
 
     @pytest.mark.parametrize("case", [marked(case) for case in found])
     def test_conformance(case: Case) -> None:

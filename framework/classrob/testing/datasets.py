@@ -36,7 +36,9 @@ def has_stable_ids(subject: Subject) -> None:
     moved = [i for i in range(len(one)) if (one.id(i), one.label(i)) != (other.id(i), other.label(i))]
     ensure(not moved, f"opened twice, {len(moved)} positions hold another id or label")
     rows = _spread(one)
-    ensure(_equal(_read(one, rows), _read(other, rows)), "opened twice, it shows other images under the same ids")
+    ensure(
+        _equal(_read(one, rows), _read(other, rows)), "opened twice, it shows other images under the same ids"
+    )
 
 
 def labels_within_its_classes(subject: Subject) -> None:
@@ -46,7 +48,9 @@ def labels_within_its_classes(subject: Subject) -> None:
     ensure(len(names) >= 2, f"it has {len(names)} class")
     ensure(len(set(names)) == len(names), "two of its classes share a name")
     wrong = [i for i in range(len(samples)) if not 0 <= samples.label(i) < len(names)]
-    ensure(not wrong, f"{len(wrong)} labels are no index into the {len(names)} classes, the first at {wrong[:1]}")
+    ensure(
+        not wrong, f"{len(wrong)} labels are no index into the {len(names)} classes, the first at {wrong[:1]}"
+    )
 
 
 def shows_images_in_range(subject: Subject) -> None:
@@ -57,11 +61,14 @@ def shows_images_in_range(subject: Subject) -> None:
             image = tensor_of(samples.picture(index), Fit())
         except (OSError, ValueError, SyntaxError) as error:
             raise Broken(f"sample '{samples.id(index)}': {error}") from error
-        ensure(image.numel() > 0 and bool(image.isfinite().all()), f"sample '{samples.id(index)}' has no finite pixels")
+        ensure(
+            image.numel() > 0 and bool(image.isfinite().all()),
+            f"sample '{samples.id(index)}' has no finite pixels",
+        )
 
 
 def agrees_with_its_slices(subject: Subject) -> None:
-    """A sample is the same whether it is read alone or in a slice with others, and is what `id` and `label` say."""
+    """A sample is the same read alone or in a slice with others, and is what `id` and `label` say."""
     samples = _opened(subject)
     rows = _spread(samples)
     whole = _read(samples, rows)
@@ -69,9 +76,14 @@ def agrees_with_its_slices(subject: Subject) -> None:
         for at in range(0, len(rows), size):
             part = _read(samples, rows[at : at + size])
             mine = whole.select(torch.arange(at, at + len(part)))
-            ensure(_equal(part, mine), f"read {size} at a time, sample '{part.ids[0]}' or a neighbour differs")
+            ensure(
+                _equal(part, mine), f"read {size} at a time, sample '{part.ids[0]}' or a neighbour differs"
+            )
     told = [(samples.id(i), samples.label(i)) for i in rows]
-    ensure(list(zip(whole.ids, whole.labels.tolist(), strict=True)) == told, "`read` disagrees with `id` and `label`")
+    ensure(
+        list(zip(whole.ids, whole.labels.tolist(), strict=True)) == told,
+        "`read` disagrees with `id` and `label`",
+    )
 
 
 def reads_out_of_order(subject: Subject) -> None:
@@ -105,7 +117,11 @@ def _read(samples: Samples, rows: Sequence[int]) -> Batch:
 
 
 def _equal(one: Batch, other: Batch) -> bool:
-    return one.ids == other.ids and torch.equal(one.labels, other.labels) and torch.equal(one.images, other.images)
+    return (
+        one.ids == other.ids
+        and torch.equal(one.labels, other.labels)
+        and torch.equal(one.images, other.images)
+    )
 
 
 CHECKS = (

@@ -24,7 +24,7 @@ ROWS, SHARDS = 5, 6
 
 
 def brings_every_shard_back_once(subject: Subject) -> None:
-    """Every shard comes back exactly once, with the records that the worker computes; no shards, no outcomes."""
+    """Every shard comes back exactly once, with the records that the worker computes."""
     ensure(list(subject.part.run(_worker(), [])) == [], "it brings outcomes back for no shards")
     with _stopwatch("every shard"):
         outcomes = list(subject.part.run(_worker(), iter(_shards(SHARDS))))
@@ -50,7 +50,9 @@ def brings_failures_back(subject: Subject) -> None:
     ensure("impossible" in outcomes, "a failing shard does not come back")
     ensure(outcomes["impossible"].error is not None, "a failing shard comes back without an error")
     good = [key for key, one in outcomes.items() if one.error is None]
-    ensure(len(good) == SHARDS - 1, f"beside a failing shard, {len(good)} of {SHARDS - 1} others come back well")
+    ensure(
+        len(good) == SHARDS - 1, f"beside a failing shard, {len(good)} of {SHARDS - 1} others come back well"
+    )
 
 
 def stops_when_closed(subject: Subject) -> None:

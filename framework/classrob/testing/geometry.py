@@ -22,7 +22,7 @@ def opened(subject: Subject) -> Arena:
 
 
 def anywhere(where: Arena) -> list[Tensor]:
-    """Points far, near and closest, outside and inside; random ones where z is no number that can be shifted."""
+    """Points outside and inside; random ones where z is no number that can be shifted."""
     centre = where.space.centre()
     if not centre.is_floating_point():
         return [where.space.start(where.streams.fork(k)) for k in range(3)]

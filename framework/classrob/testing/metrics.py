@@ -60,12 +60,18 @@ def reads_only_what_it_declares(subject: Subject) -> None:
     """The columns that it declares (label and budget are always there) are all that it reads."""
     kept = subject.part.columns | ALWAYS
     for what, table, clean in _tables(subject.part):
-        few = [Table(t.classes, t.budget, {k: v for k, v in t.columns.items() if k in kept}) for t in (table, clean)]
+        few = [
+            Table(t.classes, t.budget, {k: v for k, v in t.columns.items() if k in kept})
+            for t in (table, clean)
+        ]
         try:
             scores = _scores(subject.part, *few)
         except KeyError as error:
             raise Broken(f"it reads column {error}, but `columns` does not hold it") from error
-        ensure(_equal(scores, _scores(subject.part, table, clean)), f"for {what} undeclared columns change the scores")
+        ensure(
+            _equal(scores, _scores(subject.part, table, clean)),
+            f"for {what} undeclared columns change the scores",
+        )
 
 
 def leaves_the_rows_alone(subject: Subject) -> None:
@@ -83,7 +89,11 @@ def _tables(metric: Metric) -> Iterator[tuple[str, Table, Table]]:
     """Tables as the host hands them to the metric, with the unperturbed images' table beside each."""
     clean = _table(False, wrong=0.2)
     yield "the unperturbed images", clean, clean
-    for what, wrong in (("rows of a threat", 0.5), ("rows without an error", 0.0), ("rows of nothing but errors", 1.0)):
+    for what, wrong in (
+        ("rows of a threat", 0.5),
+        ("rows without an error", 0.0),
+        ("rows of nothing but errors", 1.0),
+    ):
         attacked = _table(True, wrong)
         yield what, attacked if metric.scope == "sweep" else attacked.at(BUDGETS[1]), clean
 
@@ -108,7 +118,9 @@ def _table(attacked: bool, wrong: float) -> Table:
         "proposed": budget * rng.random(len(label)) if attacked else np.full(len(label), np.nan),
         "spent": rng.integers(0, 20, len(label)),
         "queries": rng.integers(1, 40, len(label)),
-        "basis": (np.where(miss == 1, hit, stood) if attacked else np.full(len(label), "clean")).astype(object),
+        "basis": (np.where(miss == 1, hit, stood) if attacked else np.full(len(label), "clean")).astype(
+            object
+        ),
     }
     return Table(CLASSES, None, columns)
 
@@ -124,8 +136,14 @@ def _scores(metric: Metric, table: Table, clean: Table) -> list[Score]:
 def _sound(score: Score, what: str) -> None:
     lead = f"for {what} '{score.name}'" + (f" of class '{score.label}'" if score.label is not None else "")
     numbers = [one for one in (score.low, score.value, score.high) if one is not None]
-    ensure(all(math.isfinite(one) for one in numbers), f"{lead} is not finite: {score.value} ({score.low}, {score.high})")
-    ensure(numbers == sorted(numbers), f"{lead} is {score.value}, outside its interval ({score.low}, {score.high})")
+    ensure(
+        all(math.isfinite(one) for one in numbers),
+        f"{lead} is not finite: {score.value} ({score.low}, {score.high})",
+    )
+    ensure(
+        numbers == sorted(numbers),
+        f"{lead} is {score.value}, outside its interval ({score.low}, {score.high})",
+    )
     ensure(isinstance(score.n, int) and score.n >= 0, f"{lead} has n = {score.n!r}")
     ensure(bool(score.name), f"{lead} has no name")
     ensure(score.label is None or score.label in CLASSES, f"{lead}: the table has no such class")

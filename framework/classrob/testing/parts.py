@@ -28,7 +28,9 @@ def survives_json(subject: Subject) -> None:
     changed = [name for name in type(part).model_fields if getattr(again, name) != getattr(part, name)]
     ensure(not changed, f"field '{', '.join(changed)}' comes back from JSON with another value")
     ensure(again == part, "it comes back from JSON as another part: state outside of its fields?")
-    ensure(identity(again) == identity(part), "its identity changes on the way through JSON: `ingredients` vary?")
+    ensure(
+        identity(again) == identity(part), "its identity changes on the way through JSON: `ingredients` vary?"
+    )
 
 
 def refuses_unknown_fields(subject: Subject) -> None:
@@ -37,9 +39,13 @@ def refuses_unknown_fields(subject: Subject) -> None:
     try:
         subject.cls.model_validate({**subject.fields, stranger: 1}, context={"base": subject.base})
     except ValidationError as error:
-        if any(fault["type"] == "extra_forbidden" and fault["loc"] == (stranger,) for fault in error.errors()):
+        if any(
+            fault["type"] == "extra_forbidden" and fault["loc"] == (stranger,) for fault in error.errors()
+        ):
             return
-        raise Skipped(f"its fields need values before unknown ones are looked at: {error.errors()[0]['msg']}") from None
+        raise Skipped(
+            f"its fields need values before unknown ones are looked at: {error.errors()[0]['msg']}"
+        ) from None
     raise Broken("a field that it does not have is accepted: leave `extra` in model_config")
 
 
@@ -47,7 +53,10 @@ def has_a_docstring(subject: Subject) -> None:
     """The class has a docstring of its own, whose first line says what the part is."""
     text = (vars(subject.cls).get("__doc__") or "").strip()
     ensure(bool(text), f"class {subject.cls.__name__} has no docstring of its own")
-    ensure(len(text.splitlines()[0]) > 10, f"the docstring's first line says too little: '{text.splitlines()[0]}'")
+    ensure(
+        len(text.splitlines()[0]) > 10,
+        f"the docstring's first line says too little: '{text.splitlines()[0]}'",
+    )
 
 
 def describes_its_fields(subject: Subject) -> None:

@@ -13,7 +13,18 @@ from classrob.testing.verdict import Broken, ensure
 #: What takes long to import, and what nobody needs for saying what there is.
 HEAVY = (
     *("torch", "torchvision", "timm", "numpy", "scipy", "sklearn", "pandas", "pydantic", "PIL", "pyarrow"),
-    *("onnx", "onnxruntime", "safetensors", "art", "tensorflow", "jax", "cv2", "skimage", "matplotlib", "ray"),
+    *(
+        "onnx",
+        "onnxruntime",
+        "safetensors",
+        "art",
+        "tensorflow",
+        "jax",
+        "cv2",
+        "skimage",
+        "matplotlib",
+        "ray",
+    ),
 )
 
 _PROBE = """
@@ -29,7 +40,9 @@ print(json.dumps([name for name in heavy if name in sys.modules and name not in 
 def declares_cheaply(subject: PluginSubject) -> None:
     """Importing the entry module loads neither torch nor numpy, pydantic or another heavy package."""
     arguments = json.dumps([sys.path, subject.module, HEAVY])
-    probe = subprocess.run([sys.executable, "-c", _PROBE, arguments], capture_output=True, text=True, check=False)
+    probe = subprocess.run(
+        [sys.executable, "-c", _PROBE, arguments], capture_output=True, text=True, check=False
+    )
     if probe.returncode:
         lines = probe.stderr.strip().splitlines() or ["no message"]
         raise Broken(f"module '{subject.module}' cannot be imported on its own: {lines[-1]}")

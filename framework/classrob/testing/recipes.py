@@ -15,7 +15,7 @@ from classrob.testing.verdict import ensure
 
 
 def trains(subject: Subject) -> None:
-    """On four classes that are easy to tell apart it ends better than chance, with one finite logit a class."""
+    """On four easy classes it ends better than chance, with one finite logit a class."""
     classifier = _trained(subject)
     batch, _ = Quarters().open().read(range(len(Quarters().open())), classifier.fit)
     assert batch is not None
@@ -32,12 +32,12 @@ def repeats_itself(subject: Subject) -> None:
     first = _weights(_trained(subject))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(4321)
-        states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is the point
+        states = random.getstate(), np.random.get_state()
         random.seed(4321)
-        np.random.seed(4321)  # noqa: NPY002
+        np.random.seed(4321)
         second = _weights(_trained(subject))
         random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
+        np.random.set_state(states[1])
     ensure(first.keys() == second.keys(), "trained twice, the networks differ in their layers")
     apart = [name for name, weight in first.items() if not torch.equal(weight, second[name])]
     ensure(not apart, f"trained twice, weight '{apart[0] if apart else ''}' and others differ")
@@ -45,10 +45,13 @@ def repeats_itself(subject: Subject) -> None:
 
 def leaves_the_generators_alone(subject: Subject) -> None:
     """The global generators of torch, NumPy and Python are afterwards as they were."""
-    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()  # noqa: NPY002
+    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()
     _trained(subject)
-    ensure(torch.equal(before[0], torch.get_rng_state()), "it moves torch's global generator: use fork_rng, or one of its own")
-    ensure(before[1] == repr(np.random.get_state()), "it moves NumPy's global generator: use default_rng")  # noqa: NPY002
+    ensure(
+        torch.equal(before[0], torch.get_rng_state()),
+        "it moves torch's global generator: use fork_rng, or one of its own",
+    )
+    ensure(before[1] == repr(np.random.get_state()), "it moves NumPy's global generator: use default_rng")
     ensure(before[2] == random.getstate(), "it moves Python's global generator: use random.Random")
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
@@ -40,6 +40,11 @@ class Subject:
     base: Path = field(default_factory=Path.cwd)
     local: bool = False
     family: bool = False
+
+    @classmethod
+    def of(cls, kind: str, name: str, part: type[Part], catalog: Catalog, **rest: Any) -> Self:
+        """The subject of a class that is at hand."""
+        return cls(kind, name, lambda: part, catalog, **rest)
 
     @cached_property
     def cls(self) -> type[Part]:
@@ -106,22 +111,29 @@ def subjects(
     if ".py:" in reference:
         return [_local(reference, catalog, own)]
     found: list[Subject | PluginSubject] = []
-    if kind is None and any(p.name == reference for p in catalog.plugins) | catalog.manager.has_plugin(reference):
+    if kind is None:
         found += _plugin(reference, catalog, fields)
     taken = {(one.kind, one.name) for one in found}
-    named = [s for k in KINDS if kind in (None, k) for s in _parts(k, reference, catalog, {**own})]
+    named = [s for k in KINDS if kind in (None, k) for s in _parts(k, reference, catalog, own)]
     found += [one for one in named if (one.kind, one.name) not in taken]
     if not found:
         known = {p.name for p in catalog.plugins} | {o.name for o in catalog.offers}
         what = f"{kind}" if kind else "plugin or part"
-        raise StudyError(f"no {what} is called '{reference}'{nearest(reference, known)}; see 'classrob plugins'")
+        raise StudyError(
+            f"no {what} is called '{reference}'{nearest(reference, known)}; see 'classrob plugins'"
+        )
     return found
 
 
-def _plugin(name: str, catalog: Catalog, fields: Mapping[str, Mapping[str, Any]]) -> Iterator[Subject | PluginSubject]:
-    for plugin in catalog.plugins:
-        if plugin.name == name and plugin.error is not None:
-            raise PluginError(f"plugin '{name}' ({plugin.distribution} {plugin.version}) is broken: {plugin.error}")
+def _plugin(
+    name: str, catalog: Catalog, fields: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Subject | PluginSubject]:
+    if not catalog.manager.has_plugin(name):
+        for plugin in catalog.plugins:
+            if plugin.name == name:
+                source = f"{plugin.distribution} {plugin.version}"
+                raise PluginError(f"plugin '{name}' ({source}) is broken: {plugin.error}")
+        return
     yield PluginSubject(name, catalog)
     for offer in catalog.offers:
         if offer.plugin == name:
@@ -153,5 +165,5 @@ def _local(reference: str, catalog: Catalog, fields: Mapping[str, Any]) -> Subje
         module, _, name = target.partition(":")
         if issubclass(cls, getattr(import_module(module), name)):
             found = catalog.part_class(kind, reference)[0]
-            return Subject(kind, reference, lambda: found, catalog, fields, local=True)
+            return Subject.of(kind, reference, found, catalog, fields=fields, local=True)
     raise StudyError(f"{reference} is no part: it must inherit from one of classrob's ({', '.join(KINDS)})")

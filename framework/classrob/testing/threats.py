@@ -36,7 +36,9 @@ def projects_once(subject: Subject) -> None:
     for z in anywhere(where):
         once = where.space.project(z)
         moved = apart(where.space.project(once), once)
-        ensure(moved <= ROUNDING * (1.0 + size(once)), f"projecting a projected point moves it by {moved:.3g}")
+        ensure(
+            moved <= ROUNDING * (1.0 + size(once)), f"projecting a projected point moves it by {moved:.3g}"
+        )
 
 
 def leaves_inside_points_alone(subject: Subject) -> None:
@@ -68,7 +70,9 @@ def renders_images(subject: Subject) -> None:
     for z in [where.space.centre(), *map(where.space.project, anywhere(where))]:
         image = where.space.render(z)
         ensure(image.dtype == torch.float32, f"it renders {image.dtype}")
-        ensure(len(image) == len(z) and image.ndim == 4, f"it renders {tuple(image.shape)} for {len(z)} points")
+        ensure(
+            len(image) == len(z) and image.ndim == 4, f"it renders {tuple(image.shape)} for {len(z)} points"
+        )
         ensure(bool(image.isfinite().all()), "it renders pixels that are not finite")
         low, high = float(image.min()), float(image.max())
         ensure(low >= -ROUNDING and high <= 1.0 + ROUNDING, f"it renders pixels from {low:.3g} to {high:.3g}")
@@ -86,7 +90,7 @@ def offsets_pixels_where_it_says_so(subject: Subject) -> None:
 
 
 def climbs_along_the_slope(subject: Subject) -> None:
-    """The steepest direction has distance 1 and goes uphill, however small the slope; it is 0 where the slope is."""
+    """The steepest direction has distance 1 and goes uphill, however small the slope; 0 for a slope of 0."""
     where = opened(subject)
     centre = where.space.centre()
     if not centre.numel() or not centre.is_floating_point():
@@ -98,7 +102,10 @@ def climbs_along_the_slope(subject: Subject) -> None:
         direction = where.space.steepest(scale * draw)
         length = where.space.distance(centre + direction)
         far = float((length - 1.0).abs().max())
-        ensure(far <= 1e-4, f"for a slope of size {scale:g} the steepest direction has distance {1 + far:.4g}, not 1")
+        ensure(
+            far <= 1e-4,
+            f"for a slope of size {scale:g} the steepest direction has distance {1 + far:.4g}, not 1",
+        )
         uphill = (draw * direction).flatten(1).sum(1)
         ensure(bool((uphill > 0).all()), "the steepest direction does not go uphill")
     flat = where.space.steepest(torch.zeros_like(centre))
@@ -115,7 +122,10 @@ def selects_rows(subject: Subject) -> None:
     for space in (where.space.select(rows).at(budget[rows]), whole.select(rows)):
         ensure(torch.equal(space.budget, budget[rows]), "`select` and `at` do not commute")
         for name, here, there in verbs(space, z[rows], whole, z):
-            ensure(apart(here, there[rows]) <= ROUNDING * (1.0 + size(there)), f"`{name}` differs on selected rows")
+            ensure(
+                apart(here, there[rows]) <= ROUNDING * (1.0 + size(there)),
+                f"`{name}` differs on selected rows",
+            )
 
 
 def treats_each_row_alone(subject: Subject) -> None:
@@ -131,19 +141,27 @@ def treats_each_row_alone(subject: Subject) -> None:
             for name, here, there in verbs(space, z[one], where.space, z):
                 close = apart(here, there[one]) <= 1e-5 * (1.0 + size(there))
                 ensure(close, f"`{name}` of a row depends on the other rows")
-            ensure(apart(space.start(alone.streams), start[one]) <= 1e-5, "`start` of a row depends on the other rows")
+            ensure(
+                apart(space.start(alone.streams), start[one]) <= 1e-5,
+                "`start` of a row depends on the other rows",
+            )
 
 
 def nests_its_budgets(subject: Subject) -> None:
-    """Where `nested` is set, what is inside a smaller budget is inside a larger one, and renders the same image."""
+    """Where `nested` is set, a point inside a smaller budget is inside a larger one, as the same image."""
     if not subject.part.nested:
         raise Skipped("it does not say that smaller budgets lie inside larger ones")
     where = opened(subject)
     small = where.space.at(0.4 * where.space.budget)
     for z in (small.start(where.streams), small.project(anywhere(where)[-1])):
         moved = apart(where.space.project(z), z)
-        ensure(moved <= ROUNDING * (1.0 + size(z)), f"a point of a smaller budget is moved by {moved:.3g} at a larger")
-        ensure(apart(small.distance(z), where.space.distance(z)) <= ROUNDING, "`distance` depends on the budget")
+        ensure(
+            moved <= ROUNDING * (1.0 + size(z)),
+            f"a point of a smaller budget is moved by {moved:.3g} at a larger",
+        )
+        ensure(
+            apart(small.distance(z), where.space.distance(z)) <= ROUNDING, "`distance` depends on the budget"
+        )
         ensure(apart(small.render(z), where.space.render(z)) <= ROUNDING, "`render` depends on the budget")
 
 

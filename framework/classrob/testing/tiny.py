@@ -27,7 +27,9 @@ class Quarters(Dataset):
 
     size: int = Field(default=120, ge=1, description="how many samples there are")
     seconds: float = Field(default=0.0, ge=0, description="how long reading an image takes")
-    diary: Path | None = Field(default=None, description="a folder that gets a file for every image that is read")
+    diary: Path | None = Field(
+        default=None, description="a folder that gets a file for every image that is read"
+    )
 
     def open(self) -> Samples:
         """All samples."""

@@ -39,8 +39,10 @@ class Trace:
     def changes(self) -> list[str]:
         """What is no longer as it was, in words."""
         now = dict(_state(self.module, self.inputs))
-        gone = [name for name in self.values.keys() ^ now.keys()]
-        return sorted(gone) + [name for name, value in self.values.items() if name in now and not _same(value, now[name])]
+        gone = self.values.keys() ^ now.keys()
+        return sorted(gone) + [
+            name for name, value in self.values.items() if name in now and not _same(value, now[name])
+        ]
 
 
 def _state(module: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Any]]:

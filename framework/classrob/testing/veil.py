@@ -11,7 +11,7 @@ from classrob.errors import PluginError
 from classrob.live import Batch
 
 
-class Undeclared(PluginError):
+class Undeclared(PluginError):  # noqa: N818 - named for what is said
     """An attack looks at what it does not declare in `needs`."""
 
 

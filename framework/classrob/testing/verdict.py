@@ -1,4 +1,4 @@
-"""What a check can say: nothing where the promise is kept, `Broken` where it is not, `Skipped` where it is not due."""
+"""What a check can say: nothing where the promise is kept, else `Broken`; `Skipped` where it is not due."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - named for what is said
     """A promise is broken; the text is one line that says how."""
 
 

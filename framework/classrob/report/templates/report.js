@@ -15,26 +15,25 @@
     return node;
   }
   function button(style, content, act) {
-    const node = make("button", style, ...content);
-    node.type = "button";
+    const node = Object.assign(make("button", style, ...content), { type: "button" });
     node.addEventListener("click", () => act(node));
     return node;
   }
-  function shape(tag, style, path) {
+  function shape(tag, attributes) {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    node.setAttribute("class", style);
-    if (path) node.setAttribute("d", path);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     return node;
   }
-  const pair = (a, b) => make("td", "", make("bdi", "", a), " → ", make("bdi", "", b));
+  const short = (name, length = 48) => (name.length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
+  const pair = (a, b) => make("td", "", make("bdi", "", short(a)), " → ", make("bdi", "", short(b)));
   const wide = (text) => { const cell = make("td", "", text); cell.colSpan = 99; return make("tr", "gap", cell); };
 
   function fill(node, entry, bar, n) {
     node.replaceChildren(make("span", "v", entry[TEXT]));
     if (bar && entry[VALUE] !== null && entry[LOW] !== null) {
       const range = make("span", "bar");
-      range.setAttribute("aria-hidden", "true");
-      for (const [key, at] of [["--l", LOW], ["--v", VALUE], ["--h", HIGH]]) range.style.setProperty(key, entry[at]);
+      range.ariaHidden = "true";
+      range.style.cssText = `--l:${entry[LOW]};--v:${entry[VALUE]};--h:${entry[HIGH]}`;
       node.append(range);
     }
     if (entry[INTERVAL]) node.append(" ", make("span", "i", entry[INTERVAL]));
@@ -47,30 +46,27 @@
   const system = matchMedia("(prefers-color-scheme: dark)");
   const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
   const rename = () => { theme.textContent = dark() ? "Light colours" : "Dark colours"; };
-  theme.hidden = false;
   theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; rename(); });
   system.addEventListener("change", rename);
   rename();
 
   const tip = find("#tip");
   const hush = () => { tip.hidden = true; };
+
   function say(lines, x, y) {
     tip.replaceChildren(...lines.map((line, i) => make(i ? "div" : "b", "", line)));
     tip.hidden = false;
     const box = tip.getBoundingClientRect();
-    tip.style.left = `${Math.max(8, Math.min(x + 14, innerWidth - box.width - 8))}px`;
-    tip.style.top = `${Math.max(8, Math.min(y + 14, innerHeight - box.height - 8))}px`;
+    const inside = (wanted, most) => `${Math.max(8, Math.min(wanted + 14, most - 8))}px`;
+    Object.assign(tip.style, { left: inside(x, innerWidth - box.width), top: inside(y, innerHeight - box.height) });
   }
 
   class Condition {
     constructor(node) {
-      this.node = node;
       this.data = data.conditions[Number(node.dataset.index)];
       this.names = data.classes[this.data.classes];
-      this.at = this.data.start;
+      Object.assign(this, { node, at: this.data.start, word: "", whole: this.data.few });
       this.sort = { key: this.data.accuracy < 0 ? "name" : String(this.data.accuracy), down: false };
-      this.word = "";
-      this.whole = this.data.few;
       this.body = find(".classes tbody", node);
       this.svg = find("svg.curve", node);
       if (this.body) this.table();
@@ -97,18 +93,12 @@
     // -- the class table ------------------------------------------------------------------------
     table() {
       for (const head of all("[data-sort]", this.node)) {
-        head.replaceChildren(button("", [head.textContent], () => {
-          this.sort = { key: head.dataset.sort, down: this.sort.key === head.dataset.sort && !this.sort.down };
-          this.rows();
-        }));
+        const key = head.dataset.sort;
+        const sort = () => { this.sort = { key, down: this.sort.key === key && !this.sort.down }; this.rows(); };
+        head.replaceChildren(button("", [head.textContent], sort));
       }
-      const search = find(".search", this.node);
-      if (!search) return;
-      search.hidden = false;
-      find("input", search).addEventListener("input", (event) => {
-        this.word = event.target.value.trim().toLowerCase();
-        this.rows();
-      });
+      const search = find(".search input", this.node);
+      search?.addEventListener("input", () => { this.word = search.value.trim().toLowerCase(); this.rows(); });
     }
 
     order() {
@@ -124,29 +114,20 @@
     }
 
     rows() {
-      for (const head of all("[data-sort]", this.node)) {
-        if (head.dataset.sort !== this.sort.key) head.removeAttribute("aria-sort");
-        else head.setAttribute("aria-sort", this.sort.down ? "descending" : "ascending");
-      }
-      const note = find("[data-static]", this.node);
-      if (note) note.hidden = true;
-      const rows = this.order();
-      const ends = this.data.ends;
-      const left = rows.length - 2 * ends;
-      const row = (i) => this.row(i);
-      if (this.whole || this.word || left < 2) {
-        this.body.replaceChildren(...(rows.length ? rows.map(row) : [wide("no class is called that")]));
-        return;
-      }
+      const how = { [this.sort.key]: this.sort.down ? "descending" : "ascending" };
+      for (const head of all("[data-sort]", this.node)) head.ariaSort = how[head.dataset.sort] ?? null;
+      const [order, ends] = [this.order(), this.data.ends];
+      const left = order.length - 2 * ends;
+      const rows = (some) => some.map((i) => this.row(i));
       const more = button("", [`Show the ${left.toLocaleString("en")} classes between`], () => { this.whole = true; this.rows(); });
-      this.body.replaceChildren(...rows.slice(0, ends).map(row), wide(more), ...rows.slice(-ends).map(row));
+      if (!order.length) this.body.replaceChildren(wide("no class is called that"));
+      else if (this.whole || this.word || left < 2) this.body.replaceChildren(...rows(order));
+      else this.body.replaceChildren(...rows(order.slice(0, ends)), wide(more), ...rows(order.slice(-ends)));
     }
 
     row(index) {
       const head = make("th", "", make("bdi", "", this.names[index]));
-      head.scope = "row";
-      head.title = this.names[index];
-      const row = make("tr", "", head);
+      const row = make("tr", "", Object.assign(head, { scope: "row", title: this.names[index] }));
       this.data.columns.forEach((column, c) => {
         const entry = this.cell(c, index);
         row.append(fill(make("td", column.bar ? "wide" : "num"), entry, column.bar, false));
@@ -166,7 +147,7 @@
           cell.textContent = matrix[i][j] || "";
           cell.classList.toggle("deep", share > 0.6);
           cell.style.setProperty("--s", Math.sqrt(share).toFixed(3));
-          cell.title = `${this.names[i]} → ${this.names[j]}: ${matrix[i][j]} of ${of}`;
+          cell.title = `${short(this.names[i])} → ${short(this.names[j])}: ${matrix[i][j]} of ${of}`;
         });
       });
       const rows = pairs.slice(0, matrix ? 5 : 20).map(([i, j, n, of]) => make("tr", "", pair(this.names[i], this.names[j]),
@@ -177,39 +158,35 @@
     // -- the chart ------------------------------------------------------------------------------
     plot() {
       const plot = find(".plot", this.node);
-      const span = this.svg.viewBox.baseVal.width;
-      const nearest = (event) => {
+      const screen = (at) => {
         const box = this.svg.getBoundingClientRect();
-        const off = this.data.x.map((place) => Math.abs(place - ((event.clientX - box.left) / box.width) * span));
+        return [box.left + (this.data.x[at] / this.svg.viewBox.baseVal.width) * box.width, box.top];
+      };
+      const nearest = (event) => {
+        const off = this.data.x.map((_, at) => Math.abs(screen(at)[0] - event.clientX));
         return off.indexOf(Math.min(...off));
       };
-      const point = (event) => {
+      plot.addEventListener("pointermove", (event) => {
         this.mark(".hair", nearest(event));
         say(this.values(nearest(event)), event.clientX, event.clientY);
-      };
-      const leave = () => { this.mark(".hair", -1); hush(); };
-      plot.addEventListener("pointermove", point);
-      plot.addEventListener("pointerleave", leave);
-      plot.addEventListener("blur", leave);
+      });
+      for (const end of ["pointerleave", "blur"]) plot.addEventListener(end, () => { this.mark(".hair", -1); hush(); });
       plot.addEventListener("click", (event) => { if (nearest(event)) choose(nearest(event) - 1); });
       plot.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
         if (!step) return;
         event.preventDefault();
         choose(this.at + step);
-        const box = this.svg.getBoundingClientRect();
-        say(this.values(this.at + 1), box.left + (this.data.x[this.at + 1] / span) * box.width, box.top);
+        say(this.values(this.at + 1), ...screen(this.at + 1));
       });
       for (const chip of all("button.chip", this.node)) chip.addEventListener("click", () => this.toggle(chip));
-      const adder = find(".add", this.node);
-      if (!adder) return;
-      adder.hidden = false;
-      find("input", adder).addEventListener("focus", () => suggest(this.names));
-      find("input", adder).addEventListener("change", (event) => {
-        const index = this.names.indexOf(event.target.value);
+      const input = find(".add input", this.node);
+      input?.addEventListener("focus", () => find("#names").replaceChildren(...this.names.map((name) => new Option(name))));
+      input?.addEventListener("change", () => {
+        const index = this.names.indexOf(input.value);
         if (index < 0) return;
-        event.target.value = "";
-        this.add(index, adder);
+        input.value = "";
+        this.add(index, input.parentElement);
       });
     }
 
@@ -228,58 +205,53 @@
     values(at) {
       const lines = all(".series.on", this.svg).reverse().slice(0, 8).map(({ dataset: { key } }) => {
         const entry = this.point(key, at);
-        const name = key === "all" ? "All classes" : this.names[Number(key)].slice(0, 28);
+        const name = key === "all" ? "All classes" : short(this.names[Number(key)], 28);
         return `${name}: ${entry[TEXT]}${entry[INTERVAL] ? ` (${entry[INTERVAL]})` : ""}, n = ${entry[N]}`;
       });
       return [at ? `budget ${this.data.budgets[at - 1]}` : "unperturbed", ...lines];
     }
 
     toggle(chip) {
-      const on = chip.getAttribute("aria-pressed") !== "true";
+      const on = chip.ariaPressed !== "true";
       const used = all('button.chip[aria-pressed="true"]', this.node);
       const free = COLOURS.find((c) => !used.some((other) => other.classList.contains(c)));
+      const colour = on ? ["on", free ?? COLOURS[used.length % COLOURS.length]] : [];
       const series = find(`.series[data-key="${chip.dataset.key}"]`, this.svg);
       for (const node of series ? [chip, series] : [chip]) {
-        node.classList.remove(...COLOURS);
-        node.classList.toggle("on", on);
-        if (on) node.classList.add(free ?? COLOURS[used.length % COLOURS.length]);
+        node.classList.remove("on", ...COLOURS);
+        node.classList.add(...colour);
       }
       if (on && series) find(".series.all", this.svg).before(series);
-      chip.setAttribute("aria-pressed", String(on));
+      chip.ariaPressed = String(on);
     }
 
     add(index, before) {
       const there = find(`button.chip[data-key="${index}"]`, this.node);
-      if (there) { if (there.getAttribute("aria-pressed") !== "true") this.toggle(there); return; }
+      if (there?.ariaPressed === "true") return;
+      if (there) { this.toggle(there); return; }
       const [top, foot] = this.data.y;
       const points = this.data.x.map((x, at) => [x, this.point(index, at)]).filter(([, entry]) => entry[VALUE] !== null);
       const place = (which) => points.map(([x, entry]) => `${x} ${(foot + (top - foot) * entry[which]).toFixed(1)}`);
-      const group = shape("g", "series");
-      group.dataset.key = index;
+      const group = shape("g", { class: "series", "data-key": index });
       if (points.length) {
-        group.append(shape("path", "band", `M${[...place(HIGH), ...place(LOW).reverse()].join("L")}Z`),
-          shape("path", "line", `M${place(VALUE).join("L")}`), shape("path", "dots", place(VALUE).map((p) => `M${p}h0`).join("")));
+        group.append(
+          shape("path", { class: "band", d: `M${[...place(HIGH), ...place(LOW).reverse()].join("L")}Z` }),
+          shape("path", { class: "line", d: `M${place(VALUE).join("L")}` }),
+          shape("path", { class: "dots", d: place(VALUE).map((p) => `M${p}h0`).join("") }));
       }
       find(".series.all", this.svg).before(group);
-      const chip = button("chip", [make("i"), this.names[index].slice(0, 28)], (node) => this.toggle(node));
-      chip.dataset.key = index;
-      chip.title = this.names[index];
+      const chip = button("chip", [make("i"), short(this.names[index], 28)], (node) => this.toggle(node));
+      Object.assign(chip, { title: this.names[index] }).dataset.key = index;
       before.before(chip);
       this.toggle(chip);
     }
-  }
-
-  function suggest(names) {
-    const list = make("datalist", "", ...names.map((name) => new Option(name, name)));
-    list.id = "names";
-    find("#names")?.remove();
-    document.body.append(list);
   }
 
   // -- which condition, which budget ------------------------------------------------------------
   const picker = find("#picker");
   if (!picker) return;
   const nodes = all(".condition");
+  const first = Math.max(0, nodes.findIndex((node) => node.classList.contains("first")));
   const made = new Map();
   const parts = ["model", "dataset", "threat"];
   const select = (part) => find(`[data-part="${part}"] select`, picker);
@@ -296,8 +268,8 @@
 
   function open(index) {
     const before = current && current.data.budgets[current.at];
-    if (!made.has(index)) made.set(index, new Condition(nodes[index]));
-    current = made.get(index);
+    current = made.get(index) ?? new Condition(nodes[index]);
+    made.set(index, current);
     const budgets = current.data.budgets;
     nodes.forEach((node, i) => node.classList.toggle("shown", i === index));
     for (const part of parts) select(part).value = current.data[part];
@@ -308,8 +280,8 @@
 
   function follow() {
     const index = nodes.findIndex((node) => `#${node.id}` === location.hash);
-    if (index >= 0) { open(index); nodes[index].scrollIntoView(); }
-    return index >= 0;
+    open(index < 0 ? first : index);
+    nodes[index]?.scrollIntoView();
   }
 
   for (const part of parts) {
@@ -317,16 +289,13 @@
     select(part).append(...values.map((text) => new Option(text, text)));
     select(part).parentElement.hidden = values.length < 2;
     select(part).addEventListener("change", () => {
-      const wanted = parts.map((p) => select(p).value);
-      open(data.conditions.findIndex((c) => parts.every((p, i) => c[p] === wanted[i])));
+      open(Math.max(0, data.conditions.findIndex((c) => parts.every((p) => c[p] === select(p).value))));
     });
   }
   slider.addEventListener("input", () => choose(Number(slider.value)));
-  picker.addEventListener("submit", (event) => event.preventDefault());
-  picker.hidden = false;
   picker.parentElement.classList.add("ready");
-  if (!follow()) open(Math.max(0, nodes.findIndex((node) => node.classList.contains("first"))));
-  addEventListener("hashchange", follow);
+  follow();
+  addEventListener("hashchange", () => { if (/^#c\d+$/.test(location.hash)) follow(); });
   addEventListener("scroll", hush, { passive: true });
   addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
 })();
