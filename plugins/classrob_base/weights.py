@@ -39,9 +39,6 @@ def state_of(path: Path) -> dict[str, Tensor]:
     if stranger is not None or not state:
         what = "nothing" if stranger is None else f"'{stranger}', a {type(state[stranger]).__name__}"
         raise StudyError(f"{path} holds {what}, not a state_dict (names and tensors)")
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
 
 
@@ -69,7 +66,7 @@ def put(state: Mapping[str, Tensor], module: nn.Module, path: Path, into: str) -
         StudyError: names are missing or left over, or a shape differs; the first ones are named.
     """
     try:
-        result = module.load_state_dict(state, strict=False)
+        result = module.load_state_dict(_unwrapped(state, module), strict=False)
     except RuntimeError as error:  # a shape differs; torch says which in its second line
         lines = [line.strip() for line in str(error).splitlines() if "mismatch" in line] or [one_line(error)]
         raise StudyError(f"weights {path} do not fit {into}: {lines[0]}") from None
@@ -79,6 +76,15 @@ def put(state: Mapping[str, Tensor], module: nn.Module, path: Path, into: str) -
     if any(faults.values()):
         text = ", and ".join(f"{what} {_first(keys)}" for what, keys in faults.items() if keys)
         raise StudyError(f"weights {path} do not fit {into}: they {text}")
+
+
+def _unwrapped(state: Mapping[str, Tensor], module: nn.Module) -> Mapping[str, Tensor]:
+    """The state without what a wrapper put before all names, unless the module's own names have it too."""
+    own = module.state_dict()
+    for prefix in (*_PREFIXES, *_PREFIXES):  # one wrapper may be inside the other
+        if all(key.startswith(prefix) for key in state) and not all(key.startswith(prefix) for key in own):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state
 
 
 def _first(keys: list[str]) -> str:

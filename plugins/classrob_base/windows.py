@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 #: Rows in a window, and how many windows stay in memory: the one in use, and those a look back needs.
-ROWS, KEPT = 128, 4
+ROWS, KEPT = 64, 4
 
 
 class Windows:

@@ -49,6 +49,8 @@ def _group_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 
 
 def _local_response_norm(node: Node, x: Tensor) -> Tensor:
+    if node.get("size", 1) % 2 == 0:  # PyTorch puts the odd channel on the other side
+        raise node.refuse("an even size")
     alpha, beta, bias = node.get("alpha", 1e-4), node.get("beta", 0.75), node.get("bias", 1.0)
     return F.local_response_norm(x, node.get("size", 1), alpha, beta, bias)
 

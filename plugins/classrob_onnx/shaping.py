@@ -64,7 +64,7 @@ def _gather(node: Node, x: Tensor, index: Tensor) -> Tensor:
     axis = node.get("axis", 0) % x.ndim
     flat = index.flatten().to(x.device, torch.int64)
     chosen = x.index_select(axis, torch.where(flat < 0, flat + x.shape[axis], flat))
-    return chosen.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return chosen.reshape(x.shape[:axis] + index.shape + x.shape[axis + 1 :])
 
 
 def _shape(node: Node, x: Tensor) -> Tensor:
@@ -78,7 +78,9 @@ def _constant_of_shape(node: Node, shape: Tensor) -> Tensor:
 
 
 def _range(node: Node, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype, device=start.device)
+    return torch.arange(
+        *(t.detach().item() for t in (start, end, step)), dtype=start.dtype, device=start.device
+    )
 
 
 def _expand(node: Node, x: Tensor, shape: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ def _pad(
     }
     mode = node.get("mode", b"constant").decode()
     if mode == "constant":
-        number = node.get("value", 0.0) if value is None else float(value)
+        number = node.get("value", 0.0) if value is None else value.detach().item()
         return F.pad(x, [p for dim in reversed(range(x.ndim)) for p in both.get(dim, (0, 0))], value=number)
     if mode not in ("reflect", "edge") or any(any(both.get(dim, (0, 0))) for dim in range(x.ndim - 2)):
         raise node.refuse(f"mode '{mode}' here")

@@ -164,7 +164,7 @@ def _records(
     for label in range(k):
         skill = strength * (0.55 + 0.9 * ((label * 7) % k) / max(1, k - 1))
         for i in range(run.images):
-            wrong = int(random.integers(k - 1)) if random.random() < 0.6 else hub
+            wrong = int(random.integers(max(1, k - 1))) if random.random() < 0.6 else hub
             wrong = (label + 1) % k if wrong == label else wrong
             missed = random.random() < run.clean_errors
             reach = 0.0 if missed else skill * random.gamma(4.0, 0.25)

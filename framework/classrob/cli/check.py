@@ -20,7 +20,9 @@ from classrob.testing.verdict import Result, Skipped
 @click.command("check")
 @click.argument("reference", metavar="REF|FILE.py:CLASS")
 @click.option("--kind", type=click.Choice(list(KINDS)), help="Needed where parts of two kinds share a name.")
-@click.option("--set", "values", multiple=True, metavar="FIELD=VALUE", help="A field of the part, as in TOML.")
+@click.option(
+    "--set", "values", multiple=True, metavar="FIELD=VALUE", help="A field of the part, as in TOML."
+)
 @FORMAT
 def command(reference: str, kind: str | None, values: tuple[str, ...], style: str) -> int:
     """Hold a part (lp/pgd, ./sign.py:Sign) or a plugin with all its parts (lp) to their promises.

@@ -104,11 +104,10 @@ def budget(value: float) -> str:
     text = f"{value:.4g}"
     if abs(float(text) - value) <= 1e-9 * max(1.0, abs(value)):
         return text
-    for denominator in (255, 128):
-        numerator = value * denominator
-        if abs(numerator - round(numerator)) < 1e-6 and round(numerator):
-            return f"{round(numerator)}/{denominator}"
-    simple = Fraction(value).limit_denominator(32)
+    pixels = value * 255
+    if abs(pixels - round(pixels)) < 1e-6 and 0 < pixels <= 64:
+        return f"{round(pixels)}/255"
+    simple = Fraction(value).limit_denominator(256)
     return f"{simple.numerator}/{simple.denominator}" if abs(float(simple) - value) < 1e-9 else text
 
 

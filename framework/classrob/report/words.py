@@ -113,7 +113,8 @@ def implied(view: View) -> str:
     wrong = round(row.value * row.n)
     return (
         f"{lead}; of {row.n:,} such verdicts that were checked by a direct attack, "
-        f"{wrong or 'none'} turned out wrong (implied error {percent(row.value)}, interval {between(row.low, row.high)})."
+        f"{wrong or 'none'} turned out wrong "
+        f"(implied error {percent(row.value)}, interval {between(row.low, row.high)})."
     )
 
 

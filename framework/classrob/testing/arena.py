@@ -116,7 +116,7 @@ class Arena:
             for rows in torch.arange(len(self.batch)).split(size):
                 whole = len(rows) == len(self.batch)
                 part = self if whole else self.select(rows)
-                begin = None if start is None else start[rows]
+                begin = start if start is None or whole else start[rows]
                 z = attack.search(part.classifier, part.space, part.batch, part.streams, begin)
                 found.append(admitted(z, part.space, self.name))
         return torch.cat(found)

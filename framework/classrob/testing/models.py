@@ -135,7 +135,7 @@ def _use(classifier: Classifier, images: Tensor) -> None:
             logits.sum().backward()
 
 
-class _Injected(Exception):  # noqa: N818 - the kit's own, never seen outside
+class _Injected(Exception):
     """The failure that a check lets a layer have."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -29,15 +31,10 @@ def trains(subject: Subject) -> None:
 
 def repeats_itself(subject: Subject) -> None:
     """The same fields give the same weights, whatever the state of torch's and NumPy's own generators."""
-    first = _weights(_trained(subject))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(4321)
-        states = random.getstate(), np.random.get_state()
-        random.seed(4321)
-        np.random.seed(4321)
+    with _generators(1234):
+        first = _weights(_trained(subject))
+    with _generators(4321):
         second = _weights(_trained(subject))
-        random.setstate(states[0])
-        np.random.set_state(states[1])
     ensure(first.keys() == second.keys(), "trained twice, the networks differ in their layers")
     apart = [name for name, weight in first.items() if not torch.equal(weight, second[name])]
     ensure(not apart, f"trained twice, weight '{apart[0] if apart else ''}' and others differ")
@@ -45,14 +42,36 @@ def repeats_itself(subject: Subject) -> None:
 
 def leaves_the_generators_alone(subject: Subject) -> None:
     """The global generators of torch, NumPy and Python are afterwards as they were."""
-    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()
-    _trained(subject)
-    ensure(
-        torch.equal(before[0], torch.get_rng_state()),
-        "it moves torch's global generator: use fork_rng, or one of its own",
-    )
-    ensure(before[1] == repr(np.random.get_state()), "it moves NumPy's global generator: use default_rng")
-    ensure(before[2] == random.getstate(), "it moves Python's global generator: use random.Random")
+    with _generators(1234):
+        before = _states()
+        _trained(subject)
+        moved = [name for name, state in _states().items() if state != before[name]]
+    ensure(not moved, f"it moves the global generator of {', '.join(moved)}: take one of its own, or fork it")
+
+
+@contextmanager
+def _generators(seed: int) -> Iterator[None]:
+    """The global generators at a seed that nobody else would choose, and afterwards as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _states() -> dict[str, str]:
+    return {
+        "torch": str(torch.get_rng_state().tolist()),
+        "NumPy": str(
+            [part if np.isscalar(part) else np.asarray(part).tolist() for part in np.random.get_state()]
+        ),
+        "Python": str(random.getstate()),
+    }
 
 
 def _trained(subject: Subject) -> Classifier:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from classrob.testing.geometry import ROUNDING, anywhere, apart, excess, opened, size, verbs
@@ -23,11 +25,12 @@ def includes_the_image(subject: Subject) -> None:
 
 
 def projects_inside(subject: Subject) -> None:
-    """Whatever is projected lands within the budget, to 1e-6."""
-    where = opened(subject)
-    for z in anywhere(where):
-        over = excess(where, where.space.project(z))
-        ensure(over <= 0.0, f"a projected point exceeds its budget by {over:.3g}")
+    """Whatever is projected lands within the budget, to 1e-6, also where `at` has set a smaller one."""
+    whole = opened(subject)
+    for where in (whole, replace(whole, space=whole.space.at(0.4 * whole.space.budget))):
+        for z in anywhere(where):
+            over = excess(where, where.space.project(z))
+            ensure(over <= 0.0, f"a projected point exceeds its budget by {over:.3g}")
 
 
 def projects_once(subject: Subject) -> None:
@@ -168,7 +171,7 @@ def nests_its_budgets(subject: Subject) -> None:
 def leaves_the_batch_alone(subject: Subject) -> None:
     """Opening and using the space changes neither the batch nor the points that it is given."""
     where = opened(subject)
-    z = anywhere(where)[-1]
+    z = anywhere(where)[0]
     trace = Trace.of(where.classifier.module, tensors_of(batch=where.batch, z=z, budget=where.space.budget))
     space = subject.part.open(where.batch, where.classifier, where.streams.fork("threat"))
     list(verbs(space, z, where.space, z))

@@ -11,7 +11,7 @@ from classrob.errors import PluginError
 from classrob.live import Batch
 
 
-class Undeclared(PluginError):  # noqa: N818 - named for what is said
+class Undeclared(PluginError):
     """An attack looks at what it does not declare in `needs`."""
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 
-class Broken(AssertionError):  # noqa: N818 - named for what is said
+class Broken(AssertionError):
     """A promise is broken; the text is one line that says how."""
 
 
-class Skipped(Exception):  # noqa: N818 - it is no error
+class Skipped(Exception):
     """The check does not apply to this part; the text is one line that says why."""
 
 

@@ -26,7 +26,7 @@
   }
   const short = (name, length = 48) => (name.length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
   const pair = (a, b) => make("td", "", make("bdi", "", short(a)), " → ", make("bdi", "", short(b)));
-  const wide = (text) => { const cell = make("td", "", text); cell.colSpan = 99; return make("tr", "gap", cell); };
+  const wide = (text) => make("tr", "gap", Object.assign(make("td", "", text), { colSpan: 99 }));
 
   function fill(node, entry, bar, n) {
     node.replaceChildren(make("span", "v", entry[TEXT]));
@@ -116,12 +116,11 @@
     rows() {
       const how = { [this.sort.key]: this.sort.down ? "descending" : "ascending" };
       for (const head of all("[data-sort]", this.node)) head.ariaSort = how[head.dataset.sort] ?? null;
-      const [order, ends] = [this.order(), this.data.ends];
-      const left = order.length - 2 * ends;
+      const [order, ends] = [this.order(), this.data.ends], left = order.length - 2 * ends;
       const rows = (some) => some.map((i) => this.row(i));
       const more = button("", [`Show the ${left.toLocaleString("en")} classes between`], () => { this.whole = true; this.rows(); });
       if (!order.length) this.body.replaceChildren(wide("no class is called that"));
-      else if (this.whole || this.word || left < 2) this.body.replaceChildren(...rows(order));
+      else if (this.whole || left < 2 || (this.word && left < 100)) this.body.replaceChildren(...rows(order));
       else this.body.replaceChildren(...rows(order.slice(0, ends)), wide(more), ...rows(order.slice(-ends)));
     }
 
@@ -227,8 +226,7 @@
 
     add(index, before) {
       const there = find(`button.chip[data-key="${index}"]`, this.node);
-      if (there?.ariaPressed === "true") return;
-      if (there) { this.toggle(there); return; }
+      if (there) return void (there.ariaPressed === "true" || this.toggle(there));
       const [top, foot] = this.data.y;
       const points = this.data.x.map((x, at) => [x, this.point(index, at)]).filter(([, entry]) => entry[VALUE] !== null);
       const place = (which) => points.map(([x, entry]) => `${x} ${(foot + (top - foot) * entry[which]).toFixed(1)}`);

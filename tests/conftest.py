@@ -1,0 +1,16 @@
+"""What all tests share: the real data and models that lie beside the project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and models beside the repository; the test is skipped where it is absent."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the real data and models in a folder 'shared' beside the repository")
+    return folder
