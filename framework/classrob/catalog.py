@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-import importlib.util
-import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +22,8 @@ from pydantic import ValidationError
 from classrob import hookspecs
 from classrob.component import KINDS, Component
 from classrob.errors import ClassrobError, PluginError, StudyError, nearest, one_line
+from classrob.explain import explain
+from classrob.loading import load_file, part_class_at
 from classrob.parts import Part
 
 GROUP = "classrob"
@@ -175,7 +175,7 @@ class Catalog:
 
     def _class(self, offer: Offer) -> type[Part]:
         try:
-            return _part_class(offer.component.target, offer.kind, importlib.import_module)
+            return part_class_at(offer.component.target, offer.kind, importlib.import_module)
         except ClassrobError:
             raise
         except Exception as cause:  # a plugin's import may fail in any way
@@ -186,7 +186,7 @@ class Catalog:
     ) -> tuple[type[Part], dict[str, str]]:
         """The class of a reference (`lp/linf`, `linf`, `./sign.py:Sign`), and the fields it fills."""
         if ".py:" in reference:
-            return _part_class(reference, kind, lambda path: load_file(path, base)), {}
+            return part_class_at(reference, kind, lambda path: load_file(path, base)), {}
         offer, fields = self.find(kind, reference)
         return self._class(offer), fields
 
@@ -204,65 +204,6 @@ class Catalog:
         except ValidationError as error:
             lead = f"{where} ('{reference}')" if where else f"{kind} '{reference}'"
             raise StudyError(f"{lead}: {explain(error, list(cls.model_fields))}") from None
-
-
-def explain(error: ValidationError, known: list[str]) -> str:
-    """A validation error's first fault as one line, with the nearest known name for an unknown key."""
-    fault = error.errors(include_url=False)[0]
-    path = ".".join(str(step) for step in fault["loc"] if not str(step).startswith("function-"))
-    match fault["type"]:
-        case "extra_forbidden":
-            listed = ", ".join(known) or "it takes none"
-            return f"unknown key '{path}'{nearest(str(fault['loc'][-1]), known)} (known: {listed})"
-        case "missing":
-            return f"'{path}' is required"
-        case "value_error":
-            reason = str(fault.get("ctx", {}).get("error", fault["msg"]))
-            return f"{path}: {reason}" if path else reason
-        case _:
-            value = repr(fault["input"])
-            return f"{path}: {fault['msg'][0].lower()}{fault['msg'][1:]}, not {value[:60]}"
-
-
-def load_file(path: str, base: Path | None = None) -> ModuleType:
-    """Import a Python file by its path, relative to `base`; its neighbours can be imported by name.
-
-    Raises:
-        StudyError: the file is missing or cannot be imported.
-    """
-    file = Path(path).expanduser()
-    file = (file if file.is_absolute() or base is None else base / file).resolve()
-    if not file.is_file():
-        raise StudyError(f"no such file: {file}")
-    name = f"classrob_local_{file.stem}_{abs(hash(str(file))):x}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise StudyError(f"not a Python file: {file}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str(file.parent))
-    try:
-        spec.loader.exec_module(module)
-    except Exception as cause:  # the file is the user's own code and may raise anything
-        del sys.modules[name]
-        raise StudyError(f"{file} cannot be imported: {one_line(cause)}") from cause
-    finally:
-        sys.path.remove(str(file.parent))
-    return module
-
-
-def _part_class(target: str, kind: str, load: Any) -> type[Part]:
-    path, _, attribute = target.rpartition(":")
-    cls = getattr(load(path), attribute, None)
-    module, _, name = KINDS[kind].partition(":")
-    wanted: type[Part] = getattr(importlib.import_module(module), name)
-    if not isinstance(cls, type):
-        raise StudyError(f"{path} has no class '{attribute}'")
-    if not issubclass(cls, wanted):
-        raise StudyError(f"{target} is no {kind}: '{attribute}' must inherit from classrob.{name}")
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-        raise StudyError(f"{target} is abstract: it must define {', '.join(missing)}")
-    return cls
 
 
 def _manager() -> pluggy.PluginManager:

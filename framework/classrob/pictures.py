@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from classrob.ledger import Ledger
 from classrob.records import Example
-from classrob.sweep import Ledger, Sweep
+from classrob.sweep import Sweep
 
 
 @torch.no_grad()

@@ -130,25 +130,24 @@ def _make(entry: Mapping[str, Any], kind: str, catalog: Catalog, base: Path, whe
 
 
 def _threats(study: Study, catalog: Catalog, base: Path) -> Iterable[tuple[Named[Threat], Named[Attack]]]:
-    entries: list[Mapping[str, Any]] = [dict(entry) for entry in study.threat]
-    if not any(entry["use"] == CLEAN for entry in entries):
-        entries.insert(0, {"use": CLEAN})
-    entries.sort(key=lambda entry: entry["use"] != CLEAN)  # the unperturbed images first
-    taken: set[tuple[str, str]] = set()
+    """Every threat with each of its attacks; the unperturbed images first, asked for or not."""
+    entries: list[Mapping[str, Any]] = [{"use": CLEAN}, *study.threat]
+    taken: dict[tuple[str, str], int] = {}
     for index, entry in enumerate(entries):
-        where = f"[[threat]] '{entry['use']}'"
-        name = _name(entry, where)
+        where = f"[[threat]] {index}"
         threat: Threat = _make(entry, "threat", catalog, base, where)
+        name = _name(entry, where) if threat.budgets else CLEAN
         attacks = entry.get("attack", threat.default_attack)
         for one in attacks if isinstance(attacks, list | tuple) else [attacks]:
-            attack = _attack(one, threat, name, catalog, base, f"{where}: attack")
-            if (name, attack.name) in taken:
+            attack = _attack(one, threat, name, catalog, base, f"{where} ('{entry['use']}'): attack")
+            if (name, attack.name) not in taken:
+                taken[name, attack.name] = index
+                yield Named(name, threat), attack
+            elif name != CLEAN:
                 raise StudyError(
-                    f"[[threat]] {index + 1}: '{name}' with attack '{attack.name}' is there twice: "
-                    "give one a `name` of its own"
+                    f"[[threat]] {taken[name, attack.name]} and {index} are both '{name}' with attack "
+                    f"'{attack.name}': give one a `name` of its own"
                 )
-            taken.add((name, attack.name))
-            yield Named(name, threat), attack
 
 
 def _attack(

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from classrob.catalog import explain
 from classrob.errors import StudyError, UsageError
+from classrob.explain import explain
 
 
 class Study(BaseModel):

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from classrob.catalog import load_file
 from classrob.errors import StudyError, nearest, one_line
 from classrob.fields import Code, File
 from classrob.images import Fit
 from classrob.live import Classifier
+from classrob.loading import load_file
 from classrob.parts import Model
 from classrob_base.normalise import Channels, Mean, Normalised, Size, Std, agree
 from classrob_base.weights import put, state_of

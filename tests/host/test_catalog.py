@@ -11,10 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from classrob.catalog import Catalog, load_file
+from classrob.catalog import Catalog
 from classrob.component import Component
 from classrob.errors import PluginError, StudyError
 from classrob.hookspecs import hookimpl
+from classrob.loading import load_file
 
 from .conftest import Called
 
@@ -52,7 +53,10 @@ def test_a_family_takes_the_rest_of_the_reference() -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (SimpleNamespace(classrob_atacks=lambda: []), "no hook 'classrob_atacks'.*did you mean 'classrob_attacks'"),
+        (
+            SimpleNamespace(classrob_atacks=list),
+            "no hook 'classrob_atacks'.*did you mean 'classrob_attacks'",
+        ),
         (plugin(attacks=[PGD, PGD]), "offers two attacks called 'pgd'"),
         (SimpleNamespace(classrob_attacks=hookimpl(lambda: ["pgd"])), "must return Components, not 'pgd'"),
     ],
@@ -115,7 +119,9 @@ def stranger(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from classrob.cli import main; main()"
-        return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        )
 
     return call
 
@@ -161,7 +167,10 @@ def test_list_and_describe(cli: Callable[..., Called]) -> None:
     rows = json.loads(cli("list", "threats", "--format", "json").out)
     assert {"lp/linf", "lp/l2", "base/none"} <= {row["name"] for row in rows}
     assert all(set(row) >= {"name", "summary", "plugin"} for row in rows)
-    assert [r["name"] for r in json.loads(cli("list", "threats", "l*", "--format", "json").out)] == ["lp/linf", "lp/l2"]
+    assert [r["name"] for r in json.loads(cli("list", "threats", "l*", "--format", "json").out)] == [
+        "lp/linf",
+        "lp/l2",
+    ]
     fields = {row["field"]: row for row in json.loads(cli("describe", "lp/pgd", "--format", "json").out)}
     assert fields["steps"]["default"] == "20"
     assert fields["loss"]["type"] == "cross-entropy | margin | dlr"

@@ -24,9 +24,10 @@ HOST = ROOT / "framework" / "classrob"
 FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "table", "fields", "intervals", "environment"),
-    ("hookspecs", "parts"),
-    ("catalog", "identity", "search", "judge"),
-    ("study", "subset", "sweep"),
+    ("hookspecs", "parts", "explain"),
+    ("loading", "identity", "search", "judge"),
+    ("catalog", "ledger", "study", "subset"),
+    ("sweep",),
     ("plan", "pictures"),
     ("worker", "store"),
     ("preflight", "results"),

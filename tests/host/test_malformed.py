@@ -119,7 +119,7 @@ FAULTS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     ),
     "two models of one name": ('name = "x"\n' + MODEL + MODEL + DATA, 3, ("both called 'torch'", "name")),
     "two data sets of one name": ('name = "x"\n' + MODEL + DATA + DATA, 3, ("both called 'arrays'",)),
-    "two threats of one name": ('name = "x"\n' + MODEL + DATA + LINF + LINF, 3, ("twice", "linf")),
+    "two threats of one name": ('name = "x"\n' + MODEL + DATA + LINF + LINF, 3, ("both 'linf'", "name")),
     "missing factory file": (
         'name = "x"\n[[model]]\nuse = "torch"\nfactory = "no.py:net"\n' + DATA,
         3,

@@ -20,7 +20,20 @@ from classrob_base import metrics
 
 from .conftest import Called, quarters
 
-KEYS = ["model", "dataset", "threat", "budget", "attack", "detector", "metric", "label", "value", "low", "high", "n"]
+KEYS = [
+    "model",
+    "dataset",
+    "threat",
+    "budget",
+    "attack",
+    "detector",
+    "metric",
+    "label",
+    "value",
+    "low",
+    "high",
+    "n",
+]
 
 
 def table(labels: list[int], predicted: list[int], classes: int, budget: float | None = None) -> Table:
@@ -132,7 +145,9 @@ def test_show_agrees_with_the_records(done: Path, cli: Callable[..., Called]) ->
 def test_accuracy_never_rises_with_the_budget(done: Path, cli: Callable[..., Called]) -> None:
     rows = json.loads(cli("show", done, "--format", "json").out)
     for threat in ("linf", "l2"):
-        curve = [r["value"] for r in rows if (r["threat"], r["metric"], r["label"]) == (threat, "accuracy", None)]
+        curve = [
+            r["value"] for r in rows if (r["threat"], r["metric"], r["label"]) == (threat, "accuracy", None)
+        ]
         assert curve == sorted(curve, reverse=True)
         assert curve[0] > curve[-1]
 
@@ -173,7 +188,11 @@ def test_a_broken_image_is_a_failure_with_its_id(study: Path, cli: Callable[...,
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{i:02}.png")
     (study.parent / "images" / "class 1" / "05.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    text = study.read_text().replace('use = "arrays"', 'use = "folder"').replace('path = "data.npz"', 'path = "images"')
+    text = (
+        study.read_text()
+        .replace('use = "arrays"', 'use = "folder"')
+        .replace('path = "data.npz"', 'path = "images"')
+    )
     study.write_text(text)
     out = study.parent / "out"
     called = cli("run", study, "--out", out)
@@ -188,23 +207,40 @@ def test_a_broken_image_is_a_failure_with_its_id(study: Path, cli: Callable[...,
 
 
 def test_control_codes_in_names_do_not_reach_the_terminal(study: Path, cli: Callable[..., Called]) -> None:
-    study.write_text(study.read_text().replace('path = "data.npz"', 'path = "data.npz"\nclasses = ["a\\u001b[31m", "b", "c", "d"]'))
+    study.write_text(
+        study.read_text().replace(
+            'path = "data.npz"', 'path = "data.npz"\nclasses = ["a\\u001b[31m", "b", "c", "d"]'
+        )
+    )
     out = study.parent / "out"
     assert cli("run", study, "--out", out).code == 0
     assert "\x1b" not in cli("show", out).out
 
 
+@pytest.mark.parametrize("entry", ['use = "none"', 'use = "base/none"', 'use = "none"\nname = "clean"'])
+def test_the_unperturbed_images_are_one_condition_of_one_name(
+    study: Path, cli: Callable[..., Called], entry: str
+) -> None:
+    study.write_text(f"{study.read_text()}\n[[threat]]\n{entry}\n")
+    rows = json.loads(cli("plan", study, "--format", "json").out)
+    assert [r["threat"] for r in rows] == ["none", "linf", "l2"]
+
+
 def test_plan_shows_what_is_missing(study: Path, cli: Callable[..., Called]) -> None:
     out = study.parent / "out"
     rows = json.loads(cli("plan", study, "--out", out, "--format", "json").out)
-    assert [(r["threat"], r["shards"], r["missing"]) for r in rows] == [("none", 3, 3), ("linf", 3, 3), ("l2", 3, 3)]
+    assert [(r["threat"], r["shards"], r["missing"]) for r in rows] == [
+        ("none", 3, 3),
+        ("linf", 3, 3),
+        ("l2", 3, 3),
+    ]
     assert not out.exists()
     cli("run", study, "--out", out, "--set", "threat.1.budgets=[0.3]")
     rows = json.loads(cli("plan", study, "--out", out, "--format", "json").out)
     assert [r["missing"] for r in rows] == [0, 0, 3]
 
 
-NOTICED = '''
+NOTICED = """
 from classrob import hookimpl
 
 @hookimpl
@@ -215,7 +251,7 @@ def classrob_shard_finished(outcome): print("shard", len(outcome.records))
 
 @hookimpl
 def classrob_run_finished(failed): print("finished", failed)
-'''
+"""
 
 
 def test_observers_hear_of_every_shard(study: Path) -> None:
@@ -224,7 +260,9 @@ def test_observers_hear_of_every_shard(study: Path) -> None:
 
     site = study.parent / "site"
     (site / "observer-1.0.dist-info").mkdir(parents=True)
-    (site / "observer-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: observer\nVersion: 1.0\n")
+    (site / "observer-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: observer\nVersion: 1.0\n"
+    )
     (site / "observer-1.0.dist-info" / "entry_points.txt").write_text("[classrob]\nobserver = my_observer\n")
     (site / "my_observer.py").write_text(NOTICED)
     code = f"import sys; sys.path.insert(0, {str(site)!r}); from classrob.cli import main; main()"

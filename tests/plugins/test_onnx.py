@@ -65,10 +65,26 @@ def both(model: Any, x: np.ndarray, output: str = "y") -> tuple[Tensor, Tensor]:
     return ours.detach(), torch.from_numpy(np.array(theirs))
 
 
+#: Activations and other functions of one element, at their default attributes.
+EACH = (
+    "Abs",
+    "Ceil",
+    "Cos",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Floor",
+    "HardSigmoid",
+    "HardSwish",
+    "Identity",
+    "LeakyRelu",
+    "Neg",
+)
+MORE = ("Reciprocal", "Relu", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Tanh")
+
 #: Operator, opset, attributes, the inputs after x, and x itself where it is not X.
 CASES: list[tuple[str, int, dict[str, Any], list[np.ndarray | None], np.ndarray]] = [
-    *[(name, 17, {}, [], X) for name in "Abs Ceil Cos Elu Erf Exp Floor HardSigmoid HardSwish Identity".split()],
-    *[(name, 17, {}, [], X) for name in "LeakyRelu Neg Reciprocal Relu Selu Sigmoid Sign Sin Softplus Tanh".split()],
+    *[(name, 17, {}, [], X) for name in EACH + MORE],
     *[(name, 17, {}, [], np.abs(X) + 0.1) for name in ("Log", "Sqrt")],
     *[(name, 17, {}, [floats(3, 1, 7)], X) for name in ("Add", "Div", "Max", "Min", "Mul", "Sub", "Sum")],
     ("Pow", 17, {}, [np.array(2.0, np.float32)], X),
@@ -178,6 +194,22 @@ def test_operators_equal_the_reference(
     ours, theirs = both(model_of([node], constants, x.shape, opset), x)
     assert ours.dtype == theirs.dtype
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c[4] is X and c[0] not in ("Concat", "Resize")], ids=lambda case: case[0]
+)
+def test_operators_can_be_mapped_over_images(
+    case: tuple[str, int, dict[str, Any], list[np.ndarray | None], np.ndarray],
+) -> None:
+    """What frees a fixed batch: each image alone through a graph of batch one, without PyTorch's slow fallback."""
+    operator, opset, attributes, more, x = case
+    constants = {f"c{i}": np.asarray(value) for i, value in enumerate(more) if value is not None}
+    names = ["x", *("" if value is None else f"c{i}" for i, value in enumerate(more))]
+    node = helper.make_node(operator, names, ["y"], "it", **attributes)
+    graph = Graph(onnx, model_of([node], constants, (1, *x.shape[1:]), opset), "y")
+    alone = torch.stack([graph(image[None]) for image in torch.from_numpy(x)])
+    torch.testing.assert_close(torch.vmap(graph)(torch.from_numpy(x)[:, None]), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_operators_that_compute_shapes_and_choose() -> None:

@@ -33,7 +33,9 @@ def measured(data: dict[str, Any], folder: Path) -> tuple[Path, list[Row]]:
 def value(rows: list[Row], threat: str, metric: str = "accuracy", budget: float | None = None) -> float:
     """The one row of all classes."""
     (row,) = [
-        r for r in rows if (r.threat, r.metric, r.label) == (threat, metric, None) and budget in (None, r.budget)
+        r
+        for r in rows
+        if (r.threat, r.metric, r.label) == (threat, metric, None) and budget in (None, r.budget)
     ]
     assert row.value is not None
     return row.value
@@ -49,7 +51,12 @@ def convex(shared: Path) -> dict[str, Any]:
 
 
 def mnist(shared: Path, **more: Any) -> dict[str, Any]:
-    return {"use": "parquet", "name": "mnist", "path": str(shared / "data" / "mnist" / "test.parquet"), **more}
+    return {
+        "use": "parquet",
+        "name": "mnist",
+        "path": str(shared / "data" / "mnist" / "test.parquet"),
+        **more,
+    }
 
 
 def resnet_2b(shared: Path) -> dict[str, Any]:
@@ -63,7 +70,12 @@ def resnet_2b(shared: Path) -> dict[str, Any]:
 
 
 def cifar(shared: Path, **more: Any) -> dict[str, Any]:
-    return {"use": "parquet", "name": "cifar10", "path": str(shared / "data" / "cifar10" / "test.parquet"), **more}
+    return {
+        "use": "parquet",
+        "name": "cifar10",
+        "path": str(shared / "data" / "cifar10" / "test.parquet"),
+        **more,
+    }
 
 
 def test_mnist_convex_lies_between_the_attack_and_the_certificate(shared: Path, tmp_path: Path) -> None:
@@ -113,7 +125,9 @@ def test_false_positives_of_the_latent_papers_classifiers(shared: Path, tmp_path
 
 
 @pytest.mark.parametrize("which", ["mnist", "cifar"])
-def test_sixteen_budgets_cost_at_most_two_and_a_half_single_ones(which: str, shared: Path, tmp_path: Path) -> None:
+def test_sixteen_budgets_cost_at_most_two_and_a_half_single_ones(
+    which: str, shared: Path, tmp_path: Path
+) -> None:
     """… and their accuracies are those of an exhaustive sweep, to within two images a budget."""
     if which == "cifar":
         pytest.importorskip("onnx")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from classrob.judge import judge
-from classrob.live import Classifier
 from classrob.testing.arena import Arena, arena, arenas, linear, threats
+from classrob.testing.fault import Fault, failing
 from classrob.testing.subject import Subject
 from classrob.testing.trace import Trace, tensors_of
 from classrob.testing.veil import VeiledBatch, VeiledModule
-from classrob.testing.verdict import Broken, Skipped, ensure
+from classrob.testing.verdict import Skipped, ensure
 
 #: How far apart two results may lie that differ by rounding only, in budgets.
 ROUNDING = 1e-3
@@ -97,7 +96,7 @@ def leaves_no_trace(subject: Subject) -> None:
         with where.classifier.frozen():
             trace = _trace(where, begin)
             where.search(subject.part, begin)
-            _unchanged(trace, f"in {where.name} it changes")
+            trace.ensure_unchanged(f"in {where.name} it changes")
 
 
 def leaves_no_trace_when_the_model_fails(subject: Subject) -> None:
@@ -105,14 +104,14 @@ def leaves_no_trace_when_the_model_fails(subject: Subject) -> None:
     for where in _arenas(subject):
         begin = where.space.start(where.streams.fork("start"))
         with where.classifier.frozen():
-            with _failing(where.classifier, 0) as calls:
+            with failing(where.classifier.module, at=0) as calls:
                 where.search(subject.part, begin)
             if not calls:
                 raise Skipped("it never calls the model")
             trace = _trace(where, begin)
-            with _failing(where.classifier, max(1, len(calls) // 2)), suppress(_Injected):
+            with failing(where.classifier.module, at=max(1, len(calls) // 2)), suppress(Fault):
                 where.search(subject.part, begin)
-            _unchanged(trace, f"after a failure of the model in {where.name} it leaves changed")
+            trace.ensure_unchanged(f"after a failure of the model in {where.name} it leaves changed")
 
 
 def reads_only_what_it_declares(subject: Subject) -> None:
@@ -153,35 +152,9 @@ def finds_what_random_search_finds(subject: Subject) -> None:
         )
 
 
-class _Injected(Exception):
-    """The failure that a check lets the model have."""
-
-
-@contextmanager
-def _failing(classifier: Classifier, at: int) -> Iterator[list[int]]:
-    """Let the model raise at its call number `at` (never for 0); yields the calls so far."""
-    calls: list[int] = []
-
-    def count(module: nn.Module, arguments: Any) -> None:
-        calls.append(len(calls) + 1)
-        if calls[-1] == at:
-            raise _Injected
-
-    hook = classifier.module.register_forward_pre_hook(count)
-    try:
-        yield calls
-    finally:
-        hook.remove()
-
-
 def _trace(where: Arena, begin: torch.Tensor) -> Trace:
     handed = tensors_of(batch=where.batch, space=where.space, streams=where.streams, start=begin)
     return Trace.of(where.classifier.module, handed)
-
-
-def _unchanged(trace: Trace, lead: str) -> None:
-    if changes := trace.changes():
-        raise Broken(f"{lead} {changes[0]}" + (f" and {len(changes) - 1} more" if len(changes) > 1 else ""))
 
 
 CHECKS = (

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from classrob.errors import StudyError
 from classrob.live import Classifier
 from classrob.streams import Streams
+from classrob.testing.fault import Fault, failing
 from classrob.testing.subject import Subject
 from classrob.testing.trace import Trace
 from classrob.testing.verdict import Broken, ensure
@@ -83,7 +82,7 @@ def is_unchanged_by_use(subject: Subject) -> None:
     classifier, images = _loaded(subject)
     trace = Trace.of(classifier.module)
     _use(classifier, images)
-    _unchanged(trace, "use changes")
+    trace.ensure_unchanged("use changes")
 
 
 def is_unchanged_by_a_failure(subject: Subject) -> None:
@@ -91,9 +90,9 @@ def is_unchanged_by_a_failure(subject: Subject) -> None:
     classifier, images = _loaded(subject)
     for leaf in [m for m in classifier.module.modules() if not list(m.children())][-3:]:
         trace = Trace.of(classifier.module)
-        with _failing(leaf), suppress(_Injected):
+        with failing(leaf, at=1), suppress(Fault):
             _use(classifier, images)
-        _unchanged(trace, "an exception in its middle leaves changed")
+        trace.ensure_unchanged("an exception in its middle leaves changed")
 
 
 def _loaded(subject: Subject) -> tuple[Classifier, Tensor]:
@@ -135,30 +134,9 @@ def _use(classifier: Classifier, images: Tensor) -> None:
             logits.sum().backward()
 
 
-class _Injected(Exception):
-    """The failure that a check lets a layer have."""
-
-
-@contextmanager
-def _failing(layer: nn.Module) -> Iterator[None]:
-    def fail(module: nn.Module, arguments: Any) -> None:
-        raise _Injected
-
-    hook = layer.register_forward_pre_hook(fail)
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
 def _close(one: Tensor, other: Tensor) -> bool:
     scale = ROUNDING * (1.0 + float(one.abs().max()))
     return one.shape == other.shape and float((one - other).abs().max()) <= scale
-
-
-def _unchanged(trace: Trace, lead: str) -> None:
-    if changes := trace.changes():
-        raise Broken(f"{lead} {changes[0]}" + (f" and {len(changes) - 1} more" if len(changes) > 1 else ""))
 
 
 CHECKS = (

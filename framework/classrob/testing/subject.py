@@ -12,9 +12,11 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from classrob.catalog import Catalog, explain, load_file
+from classrob.catalog import Catalog
 from classrob.component import KINDS
 from classrob.errors import PluginError, StudyError, nearest
+from classrob.explain import explain
+from classrob.loading import load_file
 from classrob.parts import Part
 from classrob.testing.verdict import Skipped
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from classrob.testing.verdict import Broken
+
 
 def tensors_of(**values: Any) -> dict[str, Tensor]:
     """The tensors among values and among the fields of values that are dataclasses, under readable names."""
@@ -43,6 +45,12 @@ class Trace:
         return sorted(gone) + [
             name for name, value in self.values.items() if name in now and not _same(value, now[name])
         ]
+
+    def ensure_unchanged(self, lead: str) -> None:
+        """Raise `Broken`, led by `lead`, where something is no longer as it was."""
+        if changes := self.changes():
+            more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+            raise Broken(f"{lead} {changes[0]}{more}")
 
 
 def _state(module: nn.Module, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Any]]:
