@@ -99,7 +99,8 @@ class Threat(Part):
 class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
 
-    #: What the search looks at; it is offered only where that exists, and held to it by the kit.
+    #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held
+    #: to it by the conformance kit.
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False

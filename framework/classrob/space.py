@@ -45,7 +45,7 @@ class Space(ABC):
 
     @abstractmethod
     def distance(self, z: Tensor) -> Tensor:
-        """How far each z is from its centre, [n]; not above the budget exactly when inside."""
+        """How far each z is from its centre, [n]; inside, it is not above the budget."""
 
     @abstractmethod
     def steepest(self, slope: Tensor) -> Tensor:

@@ -75,6 +75,8 @@ class Store:
                 connection.execute("PRAGMA foreign_keys = ON")
                 _check(connection, path, write)
                 yield cls(connection, path)
+                if write:
+                    _settle(connection)
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -187,8 +189,9 @@ def _check(connection: sqlite3.Connection, path: Path, write: bool) -> None:
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     empty = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    if write:
+        connection.execute("PRAGMA journal_mode = WAL")  # readers are welcome while a run goes on
     if empty and write:
-        connection.execute("PRAGMA journal_mode = WAL")
         with connection as db:  # executescript would commit between statements
             db.execute("BEGIN IMMEDIATE")
             for statement in SCHEMA.strip().rstrip(";").split(";\n"):
@@ -201,3 +204,13 @@ def _check(connection: sqlite3.Connection, path: Path, write: bool) -> None:
         raise StoreError(
             f"{path} has version {version}, this classrob reads {VERSION}; run the study into a new folder"
         )
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    """Back to a single file, so that a finished run can be copied; a reader at work keeps it as it is."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise

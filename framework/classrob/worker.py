@@ -92,7 +92,9 @@ class Worker:
         streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key()).to(
             self.study.device
         )
-        torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)  # for attacks that draw from torch's own generator
+        torch.manual_seed(
+            key_of(shard.key) & 0x7FFFFFFF
+        )  # a stray draw from torch's own generator at least repeats
         wanted = {self.samples(condition).id(i) for i in shard.pictures}
         sweep = Sweep(
             classifier,

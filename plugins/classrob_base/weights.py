@@ -70,9 +70,7 @@ def put(state: Mapping[str, Tensor], module: nn.Module, path: Path, into: str) -
     except RuntimeError as error:  # a shape differs; torch says which in its second line
         lines = [line.strip() for line in str(error).splitlines() if "mismatch" in line] or [one_line(error)]
         raise StudyError(f"weights {path} do not fit {into}: {lines[0]}") from None
-    # Checkpoints from before PyTorch 0.4.1 lack this counter, which no prediction reads.
-    missing = [key for key in result.missing_keys if not key.endswith("num_batches_tracked")]
-    faults = {"lack": missing, "also hold": result.unexpected_keys}
+    faults = {"lack": result.missing_keys, "also hold": result.unexpected_keys}
     if any(faults.values()):
         text = ", and ".join(f"{what} {_first(keys)}" for what, keys in faults.items() if keys)
         raise StudyError(f"weights {path} do not fit {into}: they {text}")

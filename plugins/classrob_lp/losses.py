@@ -20,12 +20,13 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """Difference of logits ratio, free of the logits' scale and shift. Croce and Hein (2020), eq. 6.
 
-    Its denominator is the gap between the largest and the third largest logit; with two classes there
-    is no third, and the gap to the smallest is taken.
+    Its denominator is the gap between the largest and the third largest logit. Two classes have no third,
+    and any ratio of their one difference is constant: there the plain margin is climbed.
     """
-    ordered = logits.sort(dim=1, descending=True).values
-    gap = ordered[:, 0] - ordered[:, min(2, logits.shape[1] - 1)]
-    return margin(logits, labels) / (gap + 1e-12)
+    if logits.shape[1] < 3:
+        return margin(logits, labels)
+    top = logits.topk(3, dim=1).values
+    return margin(logits, labels) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
 LOSSES = {"cross-entropy": cross_entropy, "margin": margin, "dlr": dlr}

@@ -247,6 +247,15 @@ def test_operators_that_compute_shapes_and_choose() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
+def test_softmax_of_old_files_is_over_all_dimensions_from_its_axis_on() -> None:
+    node = helper.make_node("Softmax", ["x"], ["y"])
+    old, new = (
+        Graph(onnx, model_of([node], {}, X.shape, opset), "y")(torch.from_numpy(X)) for opset in (11, 13)
+    )
+    torch.testing.assert_close(old, torch.from_numpy(X).flatten(1).softmax(1).reshape(X.shape))
+    torch.testing.assert_close(new, torch.from_numpy(X).softmax(3))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     size=st.integers(1, 9),
