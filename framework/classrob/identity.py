@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import inspect
 import json
-import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -81,27 +82,42 @@ def _local_modules(path: Path) -> list[Path]:
             tree = ast.parse(file.read_text("utf-8"))
         except SyntaxError:
             continue  # importing it will say so, with the line
-        for node in ast.walk(tree):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = [node.module]
-            for name in names:
-                stem = file.parent.joinpath(*name.split("."))
-                todo += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
+        for name in _imported(tree):
+            stem = file.parent.joinpath(*name.split("."))
+            todo += [p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file()]
     return sorted(seen)
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """The modules that a syntax tree imports, by their absolute names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
 
 
 @lru_cache(maxsize=256)
 def _source(cls: type) -> str:
-    """The source of the class's whole package (or its file), and of its bases outside the host."""
-    texts: list[str] = []
-    for base in cls.__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in ("classrob", "pydantic", "builtins", "abc", "typing"):
-            continue  # the host's computing modules are in `engine_digest`
-        root = getattr(sys.modules.get(package), "__path__", None)
-        if root is None:
-            texts += [p.read_text("utf-8") for p in _local_modules(Path(inspect.getfile(base)))]
+    """The source of the class's file or whole package, of its bases, and of the plugins they build on."""
+    files: set[Path] = set()
+    todo = [base.__module__.partition(".")[0] for base in cls.__mro__]
+    seen = {"classrob", "pydantic", "builtins", "abc", "typing"}  # the host's part is `engine_digest`
+    while todo:
+        if (package := todo.pop()) in seen:
+            continue
+        seen.add(package)
+        module = importlib.import_module(package)
+        folders = getattr(module, "__path__", None)
+        if folders is None:
+            fresh = _local_modules(Path(inspect.getfile(module)))
         else:
-            texts += [p.read_text("utf-8") for folder in root for p in sorted(Path(folder).rglob("*.py"))]
-    return digest(texts)
+            fresh = [path for folder in folders for path in Path(folder).rglob("*.py")]
+        files.update(fresh)
+        names = {
+            name.partition(".")[0] for path in fresh for name in _imported(ast.parse(path.read_text("utf-8")))
+        }
+        todo += [name for name in names if name.startswith("classrob_")]  # plugins that the plugin imports
+    return digest(
+        [(path.name, path.read_text("utf-8")) for path in sorted(files, key=lambda p: (p.name, str(p)))]
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+#: What reading a broken image raises; Pillow raises SyntaxError for a bad PNG.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 #: What a data set may hold: a PIL image, or a uint8 or float array [h, w] or [h, w, c].
 Picture = Image.Image | np.ndarray[Any, Any]
@@ -46,10 +59,20 @@ def tensor_of(picture: Picture, fit: Fit) -> Tensor:
 
 
 def _plain(picture: Image.Image) -> Image.Image:
-    """Palettes, transparency and exotic modes become grey or RGB."""
+    """Palettes, transparency and deep greys become grey or RGB; nothing is clipped on the way.
+
+    Raises:
+        ValueError: the values have no known range.
+    """
     if picture.mode in ("L", "RGB"):
         return picture
-    return picture.convert("L" if picture.mode in ("1", "I", "I;16", "F", "LA") else "RGB")
+    if picture.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.array(picture) / 257.0).astype(np.uint8))  # 65535 / 255
+    if picture.mode in ("I", "F"):
+        raise ValueError(
+            f"an image of mode '{picture.mode}' has no known range of values; save it with 8 or 16 bits"
+        )
+    return picture.convert("L" if picture.mode in ("1", "LA") else "RGB")
 
 
 def _resized(picture: Image.Image, fit: Fit) -> Image.Image:

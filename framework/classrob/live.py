@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from classrob.errors import StudyError
-from classrob.images import Fit, Picture, tensor_of
+from classrob.images import UNREADABLE, Fit, Picture, tensor_of
 
 #: The network is always called on a multiple of this many rows. Below it the kernels of a CPU change
 #: with the number of rows, and a sample's floating-point result with its neighbours; at it and above
@@ -67,7 +67,8 @@ class Samples(ABC):
         """The sample's image: a PIL image, uint8 or float [0, 1] array [h, w] or [h, w, c].
 
         Raises:
-            OSError, ValueError: the image cannot be read; the sample becomes a failure, the run goes on.
+            OSError, ValueError: (or another of `images.UNREADABLE`) the image cannot be read; the sample
+                becomes a failure, the run goes on.
         """
 
     def read(self, indices: Sequence[int], fit: Fit) -> tuple[Batch | None, dict[str, str]]:
@@ -84,7 +85,7 @@ class Samples(ABC):
         for index in indices:
             try:
                 good.append((self.id(index), tensor_of(self.picture(index), fit), self.label(index)))
-            except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a bad PNG
+            except UNREADABLE as error:
                 broken[self.id(index)] = " ".join(str(error).split())
         if not good:
             return None, broken

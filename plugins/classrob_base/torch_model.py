@@ -31,7 +31,7 @@ class TorchModel(Model):
 
     factory: Code = Field(description="the function (or class) that makes the module, 'file.py:function'")
     weights: File | None = Field(default=None, description="a .safetensors file, or a saved state_dict")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments for the function")
+    arguments: dict[str, Any] = Field(default={}, description="keyword arguments for the function")
     mean: Mean = None
     std: Std = None
     size: Size = None

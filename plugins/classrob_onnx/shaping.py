@@ -68,13 +68,13 @@ def _gather(node: Node, x: Tensor, index: Tensor) -> Tensor:
 
 
 def _shape(node: Node, x: Tensor) -> Tensor:
-    # Shapes stay on the CPU, where the next operators read them.
-    return torch.tensor(x.shape[node.get("start", 0) : node.get("end", None)], dtype=torch.int64)
+    sizes = x.shape[node.get("start", 0) : node.get("end", None)]
+    return torch.tensor(sizes, dtype=torch.int64, device=x.device)  # where the file's own numbers are
 
 
 def _constant_of_shape(node: Node, shape: Tensor) -> Tensor:
     value: Tensor = node.get("value", torch.zeros(1))
-    return value.reshape(()).expand(shape.tolist()).clone()
+    return value.to(shape.device).reshape(()).expand(shape.tolist()).clone()
 
 
 def _range(node: Node, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
