@@ -153,8 +153,9 @@ def test_the_judge_trusts_no_witness(setting: Setting) -> None:
     space = LinfBall(torch.full((N,), 0.05), setting.batch.images)
     wild = torch.full_like(setting.batch.images, 3.0).requires_grad_() * 1
     wild = torch.where(torch.arange(N)[:, None, None, None] == 5, torch.nan, wild)
-    verdict = judge(setting.classifier, space, setting.batch, admitted(wild, space, "liar"))
-    assert not verdict.z.requires_grad
+    proposal = admitted(wild, space, "liar")
+    assert not proposal.requires_grad
+    verdict = judge(setting.classifier, space, setting.batch, proposal)
     assert float(verdict.distance.max()) <= 0.05 + 1e-6
     assert float(verdict.proposed[4]) == 3.0
     assert verdict.proposed[5].isnan()

@@ -1,0 +1,153 @@
+"""Wrong models are named before anything is written, and nothing of theirs is touched."""
+
+from __future__ import annotations
+
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from classrob.live import Classifier
+from classrob.preflight import state_digest
+from classrob.study import read_study
+from classrob.worker import Worker
+
+from .conftest import NETS, Called
+
+MODES = NETS + '''
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.drop, self.head = nn.BatchNorm2d(1), nn.Dropout(0.5), linear()
+    def forward(self, x): return self.head(self.drop(self.norm(x)))
+class Sneaky(Normed):
+    def forward(self, x):
+        self.norm.train()
+        return super().forward(x)
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = linear()
+    def forward(self, x): return self.head(x + 0.1 * torch.randn_like(x))
+def left_in_train_mode(): return Normed().train()
+def evaluated(): return Normed().eval()
+def sneaky(): return Sneaky()
+def noisy(): return Noisy()
+'''
+
+
+@pytest.fixture
+def use(study: Path) -> Callable[[str], Path]:
+    """The tiny study with another model."""
+    (study.parent / "modes.py").write_text(MODES)
+
+    def change(factory: str) -> Path:
+        study.write_text(study.read_text().replace("nets.py:curved", f"modes.py:{factory}"))
+        return study
+
+    return change
+
+
+def test_train_mode_is_said_and_measured_in_eval_mode(use: Callable[[str], Path], cli: Callable[..., Called]) -> None:
+    study = use("left_in_train_mode")
+    called = cli("run", study, "--out", study.parent / "out")
+    assert called.code == 0, called.err
+    notes = [line for line in called.err.splitlines() if line.startswith("note: ")]
+    assert len(notes) == 1
+    assert "model 'curved' is in train mode (BatchNorm2d 'norm')" in notes[0]
+    use("evaluated")
+    study.write_text(study.read_text().replace("left_in_train_mode", "evaluated"))
+    quiet = cli("run", study, "--out", study.parent / "other" / "out")
+    assert "note: " not in quiet.err
+
+
+def test_nothing_of_a_model_is_touched(use: Callable[[str], Path]) -> None:
+    """Weights, buffers, modes and gradients, by their digests, after a whole shard and after a failed one."""
+    study = use("left_in_train_mode")
+    worker = Worker(read_study(study), study.parent)
+    condition = worker.conditions()[1]
+    classifier = worker.classifier(condition.model)
+    before = state_digest(classifier.module)
+    from classrob.records import Shard
+
+    outcome = worker.work(Shard("k", 1, tuple(range(20)), frozenset({3})))
+    assert outcome.error is None, outcome.error
+    assert len(outcome.records) == 20 * 5
+    assert state_digest(classifier.module) == before
+    assert classifier.module.training
+    assert all(p.grad is None and p.requires_grad for p in classifier.module.parameters())
+    assert worker.work(Shard("k", 1, (10_000,))).error is not None
+    assert state_digest(classifier.module) == before
+
+
+def test_the_digest_sees_weights_buffers_and_modes() -> None:
+    net = nn.BatchNorm1d(2)
+    seen = {state_digest(net)}
+    seen.add(state_digest(net.eval()))
+    net.running_mean += 1  # type: ignore[operator]
+    seen.add(state_digest(net))
+    with torch.no_grad():
+        net.weight += 1
+    seen.add(state_digest(net))
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("factory", ["sneaky"])
+def test_a_model_that_leaves_eval_mode_is_refused(
+    factory: str, use: Callable[[str], Path], cli: Callable[..., Called]
+) -> None:
+    study = use(factory)
+    called = cli("run", study, "--out", study.parent / "out")
+    assert called.code == 3
+    assert "changes its own weights or buffers while it predicts" in called.err
+    assert not (study.parent / "out").exists()
+
+
+def test_a_random_model_is_said(use: Callable[[str], Path], cli: Callable[..., Called]) -> None:
+    study = use("noisy")
+    called = cli("run", study, "--out", study.parent / "out")
+    assert called.code == 0
+    assert "note: model 'curved' is not deterministic" in called.err
+
+
+def test_a_graph_survives_no_frozen_block() -> None:
+    net = nn.Linear(2, 2)
+    classifier = Classifier(nn.Sequential(nn.Flatten(), net))
+    with classifier.frozen():
+        assert not classifier(torch.rand(3, 1, 1, 2)).requires_grad
+    assert classifier(torch.rand(3, 1, 1, 2)).requires_grad
+
+
+def test_progress_is_drawn_on_a_terminal_only(study: Path) -> None:
+    command = [sys.executable, "-m", "classrob", "run", str(study), "--out", str(study.parent / "out")]
+    quiet = subprocess.run([*command, "--no-reuse"], capture_output=True, text=True, check=True)
+    assert "\r" not in quiet.stderr
+    assert quiet.stdout == ""
+    driver, terminal = pty.openpty()
+    again = [*command[:-1], str(study.parent / "again"), "--no-reuse"]
+    process = subprocess.Popen(again, stderr=terminal, stdout=subprocess.PIPE)
+    import os
+
+    os.close(terminal)
+    drawn = b""
+    while True:
+        try:
+            piece = os.read(driver, 4096)
+        except OSError:  # Linux ends a pseudo-terminal with EIO
+            break
+        if not piece:
+            break
+        drawn += piece
+    os.close(driver)
+    assert process.wait() == 0
+    assert process.stdout is not None
+    process.stdout.close()
+    text = drawn.decode()
+    assert "images/s" in text
+    assert "left" in text
+    assert "worst class so far: " in text
