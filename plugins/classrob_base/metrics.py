@@ -70,16 +70,22 @@ class ClassGap(Metric):
             yield Score(None, "class-gap", float(rates.max() - rates.min()), low, high, int(n.sum()))
 
 
+def _shares_of_errors(table: Table, name: str, axis: int) -> Iterator[Score]:
+    """Each class's share of all misclassified samples: by what they are taken for (0), or what they are (1)."""
+    wrong = table.confusion()
+    np.fill_diagonal(wrong, 0)
+    errors = int(wrong.sum())
+    for label, count in zip(table.classes, wrong.sum(axis), strict=True):
+        yield _share(label, name, int(count), errors)
+
+
 @final
 class ClassFalsePositiveScore(Metric):
     """CFPS: of all misclassified samples, the share taken for this class. n counts the errors."""
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score a class; undefined without errors."""
-        matrix = table.confusion()
-        errors = int(matrix.sum() - matrix.trace())
-        for name, wrong in zip(table.classes, matrix.sum(0) - matrix.diagonal(), strict=True):
-            yield _share(name, "cfps", int(wrong), errors)
+        yield from _shares_of_errors(table, "cfps", axis=0)
 
 
 @final
@@ -88,10 +94,7 @@ class ClassFalseNegativeScore(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score a class; undefined without errors."""
-        matrix = table.confusion()
-        errors = int(matrix.sum() - matrix.trace())
-        for name, wrong in zip(table.classes, matrix.sum(1) - matrix.diagonal(), strict=True):
-            yield _share(name, "cfns", int(wrong), errors)
+        yield from _shares_of_errors(table, "cfns", axis=1)
 
 
 @final

@@ -19,7 +19,9 @@ from classrob.worker import Worker
 
 from .conftest import NETS, Called
 
-MODES = NETS + '''
+MODES = (
+    NETS
+    + """
 class Normed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -38,7 +40,8 @@ def left_in_train_mode(): return Normed().train()
 def evaluated(): return Normed().eval()
 def sneaky(): return Sneaky()
 def noisy(): return Noisy()
-'''
+"""
+)
 
 
 @pytest.fixture
@@ -53,7 +56,9 @@ def use(study: Path) -> Callable[[str], Path]:
     return change
 
 
-def test_train_mode_is_said_and_measured_in_eval_mode(use: Callable[[str], Path], cli: Callable[..., Called]) -> None:
+def test_train_mode_is_said_and_measured_in_eval_mode(
+    use: Callable[[str], Path], cli: Callable[..., Called]
+) -> None:
     study = use("left_in_train_mode")
     called = cli("run", study, "--out", study.parent / "out")
     assert called.code == 0, called.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -68,3 +69,23 @@ def test_every_loss_has_a_gradient_with_two_classes() -> None:
         logits = torch.tensor([[2.0, 0.5]], requires_grad=True)
         (slope,) = torch.autograd.grad(loss(logits, torch.tensor([0])).sum(), logits)
         assert float(slope.abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("ball", [LinfBall, L2Ball])
+def test_black_and_white_pixels_have_a_gradient(ball: type[LinfBall] | type[L2Ball]) -> None:
+    """The gradient of torch's clamp at its bounds is 1 in some releases and 0 in others."""
+    images = torch.tensor([0.0, 1.0, 0.5, 0.25]).reshape(1, 1, 2, 2)
+    weight = torch.tensor([1.0, -2.0, 3.0, -4.0]).reshape(1, 1, 2, 2)
+    space = ball(torch.tensor([0.1]), images)
+    z = space.centre().requires_grad_()
+    (slope,) = torch.autograd.grad((weight * space.render(z)).sum(), z)
+    assert torch.equal(slope, weight)
+    moved = space.move(space.centre(), slope, 1.0)
+    assert bool((moved * weight > 0).all()), "every pixel climbs, those on the box's faces inwards"
+
+
+@given(st.floats(-9, 9, width=32), st.floats(0, 1, width=32))
+def test_rendering_is_exactly_the_clamp(offset: float, pixel: float) -> None:
+    space = LinfBall(torch.tensor([1.0]), torch.full((1, 1, 1, 1), pixel))
+    z = torch.full((1, 1, 1, 1), offset)
+    assert torch.equal(space.render(z), (space.images + z).clamp(0, 1))

@@ -23,6 +23,7 @@ _OPTIONAL = {
     "torchvision": "only models timm/* need it: install torch and torchvision from the same index, in one command",
     "timm": "only models timm/* need it: pip install timm, with torch and torchvision from the same index",
     "onnx": 'only models in ONNX files need it: pip install "classrob[onnx]"',
+    "ray": 'only --executor ray needs it: pip install "classrob[ray]"',
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from classrob.catalog import Catalog
+from classrob.cli.studying import on_a_study
 from classrob.cli.tabular import FORMAT, emit
 from classrob.plan import Plan
 from classrob.results import STORE
@@ -15,13 +16,7 @@ from classrob.study import read_study
 
 
 @click.command("plan")
-@click.argument("study", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [runs/<study name>]."
-)
-@click.option(
-    "--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a value: dataset.0.limit=100."
-)
+@on_a_study
 @FORMAT
 def command(study: Path, out: Path | None, changes: tuple[str, ...], style: str) -> None:
     """Show STUDY's conditions and shards, done and missing; computes nothing."""

@@ -10,18 +10,13 @@ from typing import Any
 import click
 
 from classrob.cli.progress import Progress
+from classrob.cli.studying import on_a_study
 from classrob.run import Observer, run
 from classrob.study import Study, read_study
 
 
 @click.command("run")
-@click.argument("study", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The run's folder [runs/<study name>]."
-)
-@click.option(
-    "--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change a value: dataset.0.limit=100."
-)
+@on_a_study
 @click.option("--executor", default="local", show_default=True, help="Where shards are computed.")
 @click.option("--workers", type=click.IntRange(min=1), help="The executor's number of workers.")
 @click.option("--no-reuse", is_flag=True, help="Take nothing over from runs in neighbouring folders.")
