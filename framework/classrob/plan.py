@@ -82,9 +82,8 @@ class Plan:
         metrics = tuple(_named(study.metric, "metric", catalog, base))
         samples = {c.dataset.name: c.dataset.part for c in found}
         live = {name: opened(part, name) for name, part in samples.items()}
-        shards = [
-            shard for index, condition in enumerate(found) for shard in _cut(study, index, condition, live)
-        ]
+        pictured = {name: _pictured(study, part) for name, part in live.items()}
+        shards = [shard for index, c in enumerate(found) for shard in _cut(study, index, c, live, pictured)]
         return cls(study, found, metrics, live, tuple(shards))
 
 
@@ -165,10 +164,16 @@ def _attack(
     return Named(_name(entry, where), attack)
 
 
-def _cut(study: Study, index: int, condition: Condition, live: Mapping[str, Samples]) -> Iterable[Shard]:
+def _cut(
+    study: Study,
+    index: int,
+    condition: Condition,
+    live: Mapping[str, Samples],
+    pictures: Mapping[str, set[int]],
+) -> Iterable[Shard]:
     samples = live[condition.dataset.name]
     key = condition.key(study)
-    pictured = set() if condition.clean else _pictured(study, samples)
+    pictured = set() if condition.clean else pictures[condition.dataset.name]
     for start in range(0, len(samples), study.shard_size):
         indices = tuple(range(start, min(start + study.shard_size, len(samples))))
         ids = [samples.id(i) for i in indices]
