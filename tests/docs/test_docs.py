@@ -256,6 +256,17 @@ def test_the_attack_is_fifteen_lines_and_the_one_that_is_tested() -> None:
     assert ours[:-1] == theirs[:-1]
 
 
+def test_the_attack_fails_as_the_tutorial_says(tmp_path: Path, cli: Call) -> None:
+    page = DOCS / "tutorial/first-attack.md"
+    file, attack = tmp_path / "sign.py", blocks(page, "python")[0].text
+    for change, code in (("self.stride * torch.rand(1)", 4), ("self.stride * streams.uniform(1)[:, 0]", 0)):
+        assert f"`{change}`" in page.read_text("utf-8")
+        file.write_text(attack.replace("slope, self.stride)", f"slope, {change})"))
+        done = cli("check", f"{file}:Sign")
+        assert done.code == code
+        assert ("FAILED  attack/treats_each_sample_alone" in done.out) == (code == 4)
+
+
 # -- studies ------------------------------------------------------------------------------------------
 
 
