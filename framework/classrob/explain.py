@@ -9,7 +9,9 @@ from classrob.errors import nearest
 
 def explain(error: ValidationError, known: list[str]) -> str:
     """A validation error's first fault as one line, with the nearest known name for an unknown key."""
-    fault = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    strangers = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+    fault = (strangers or faults)[0]  # a misspelt key also leaves the right one missing: say the cause
     path = ".".join(str(step) for step in fault["loc"] if not str(step).startswith("function-"))
     match fault["type"]:
         case "extra_forbidden":

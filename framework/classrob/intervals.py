@@ -2,8 +2,8 @@
 
 Rates use the mid-P interval of Clopper and Pearson: the exact binomial tails with half of the observed
 count's own probability. Over the rates and class sizes that occur its mean coverage stays near 95 %,
-where Wald's collapses towards 0 and 1 and Clopper and Pearson's own is above 98 % at n = 20
-(tests/test_intervals.py measures all three). Source: Agresti and Gottard, "Nonconservative exact
+where Wald's collapses towards 0 and 1 and Clopper and Pearson's own averages 97.7 % at n = 20
+(tests/host/test_intervals.py measures all three). Source: Agresti and Gottard, "Nonconservative exact
 small-sample inference for discrete data", Computational Statistics & Data Analysis 51 (2007).
 """
 

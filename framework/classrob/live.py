@@ -16,7 +16,7 @@ from classrob.images import UNREADABLE, Fit, Picture, tensor_of
 
 #: The network is always called on a multiple of this many rows. Below it the kernels of a CPU change
 #: with the number of rows, and a sample's floating-point result with its neighbours; at it and above
-#: the rows of today's kernels do not see each other (tests/test_laws.py measures that).
+#: the rows of today's kernels do not see each other (tests/host/test_laws.py measures that).
 ROWS = 8
 
 

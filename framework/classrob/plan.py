@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from classrob.identity import digest, engine_digest, identity
 from classrob.live import Samples
 from classrob.parts import Attack, Dataset, Metric, Model, Threat
 from classrob.records import Shard
-from classrob.streams import key_of
 from classrob.study import Study
 from classrob.subset import opened
 
@@ -62,7 +62,7 @@ class Condition:
         """The content address of all that decides its records, samples apart."""
         parts = (self.model.part, self.dataset.part, self.threat.part, self.attack.part)
         settings = (study.seed, study.exhaustive, study.spot_check, study.device.partition(":")[0])
-        return digest(engine_digest(), [identity(part) for part in parts], settings, study.pictures)
+        return digest(engine_digest(), [identity(part) for part in parts], settings)
 
 
 @dataclass(frozen=True)
@@ -182,14 +182,15 @@ def _cut(
 
 
 def _pictured(study: Study, samples: Samples) -> set[int]:
-    """A few samples of every class, drawn by their ids, so that another slicing picks the same."""
+    """The first few samples of every class: the same whatever comes after them, however they are sliced."""
     share = min(study.pictures, max(1, PICTURES // len(samples.classes)))
-    drawn = sorted(range(len(samples)), key=lambda i: key_of(study.seed, samples.id(i)))
-    taken: dict[int, int] = {}
+    taken: Counter[int] = Counter()
     chosen: set[int] = set()
-    for i in drawn:
-        label = samples.label(i)
-        if study.pictures and taken.get(label, 0) < share and len(chosen) < PICTURES:
-            taken[label] = taken.get(label, 0) + 1
+    wanted = min(PICTURES, share * len(samples.classes))
+    for i in range(len(samples)):
+        if len(chosen) >= wanted:
+            break
+        if taken[label := samples.label(i)] < share:
+            taken[label] += 1
             chosen.add(i)
     return chosen

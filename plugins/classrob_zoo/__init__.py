@@ -21,5 +21,5 @@ def classrob_recipes() -> list[Component]:
 def classrob_models() -> list[Component]:
     """What the recipes leave in a file."""
     return [
-        Component("cnn", "classrob_zoo.model:TrainedCNN", "the small CNN that `classrob train` has saved")
+        Component("cnn", "classrob_zoo.model:TrainedCNN", "the small CNN of a recipe, from its saved weights")
     ]

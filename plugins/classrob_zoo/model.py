@@ -18,7 +18,7 @@ from classrob_zoo.nets import SmallCNN
 
 @final
 class TrainedCNN(Model):
-    """The small CNN that `classrob train` has saved; its shape is read from the weights."""
+    """The small CNN of a recipe, from its saved weights; its shape is read from them."""
 
     weights: File = Field(description="the .safetensors file")
 

@@ -25,7 +25,7 @@ class Sign(classrob.Attack):
         z = space.centre().requires_grad_()
         loss = cross_entropy(classifier(space.render(z)), batch.labels, reduction="sum")
         (slope,) = torch.autograd.grad(loss, z)
-        return z + self.stride * space.budget.reshape(-1, 1, 1, 1) * space.steepest(slope)
+        return z + self.stride * (space.move(z, slope, 1.0) - z)
 '''
 
 
@@ -69,7 +69,7 @@ def test_a_changed_attack_is_run_again(with_sign: Path, cli: Callable[..., Calle
     folder = with_sign.parent / "out"
     assert cli("run", with_sign, "--out", folder).code == 0
     sign = with_sign.parent / "sign.py"
-    sign.write_text(SIGN.replace("self.stride *", "0.5 * self.stride *"))
+    sign.write_text(SIGN.replace("slope, 1.0", "slope, 0.5"))
     assert "3 shards done, 6 to do" in cli("run", with_sign, "--out", folder).err
 
 
