@@ -25,6 +25,7 @@ from classrob.streams import Streams, key_of
 from classrob.study import Study
 from classrob.subset import opened
 from classrob.sweep import Sweep
+from classrob.threads import limited, worth
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Worker:
     _conditions: tuple[Condition, ...] | None = field(default=None, repr=False)
     _samples: dict[str, Samples] = field(default_factory=dict, repr=False)
     _model: tuple[str, Classifier] | None = field(default=None, repr=False)
+    _threads: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"study": self.study, "base": self.base}
@@ -82,9 +84,15 @@ class Worker:
         if batch is None:
             return Outcome(shard, failures=failures, seconds=time.perf_counter() - begin)
         batch = batch.to(self.study.device)
-        with classifier.frozen():
+        with classifier.frozen(), limited(self._worth(condition.model.name, classifier, batch)):
             records, examples = self._measure(shard, condition, classifier, batch)
         return Outcome(shard, records, failures, examples, seconds=time.perf_counter() - begin)
+
+    def _worth(self, name: str, classifier: Classifier, batch: Batch) -> int:
+        """The number of threads that the model is worth, found once."""
+        if name not in self._threads:
+            self._threads[name] = worth(classifier, batch)
+        return self._threads[name]
 
     def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Any:
         threat, attack = condition.threat.part, condition.attack

@@ -25,7 +25,7 @@ FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "table", "fields", "intervals", "environment"),
     ("hookspecs", "parts", "explain"),
-    ("loading", "identity", "search", "judge"),
+    ("loading", "identity", "search", "judge", "threads"),
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
     ("plan", "pictures"),
