@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from classrob.errors import StudyError
+from classrob.errors import StudyError, one_line
 from classrob.images import UNREADABLE, Fit, Picture, tensor_of
 
 #: The network is always called on a multiple of this many rows. Below it the kernels of a CPU change
@@ -161,10 +161,9 @@ class Classifier:
             logits = self.module(images)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
             raise StudyError(
-                f"model '{self.name}' cannot take images of shape {tuple(images.shape[1:])}: "
-                f"{' '.join(str(error).split())[:200]}"
+                f"model '{self.name}' cannot take images of shape {tuple(images.shape[1:])}: {one_line(error)[:200]}"
             ) from error
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

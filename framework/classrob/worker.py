@@ -20,7 +20,7 @@ from classrob.live import Batch, Classifier, Samples
 from classrob.parts import Model
 from classrob.pictures import example
 from classrob.plan import Condition, Named, conditions
-from classrob.records import Outcome, Shard
+from classrob.records import Example, Outcome, Record, Shard
 from classrob.streams import Streams, key_of
 from classrob.study import Study
 from classrob.subset import opened
@@ -94,15 +94,15 @@ class Worker:
             self._threads[name] = worth(classifier, batch)
         return self._threads[name]
 
-    def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Any:
+    def _measure(
+        self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch
+    ) -> tuple[list[Record], list[Example]]:
         threat, attack = condition.threat.part, condition.attack
-        source = f"{type(condition.dataset.part).__qualname__}"
-        streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key()).to(
-            self.study.device
-        )
-        torch.manual_seed(
-            key_of(shard.key) & 0x7FFFFFFF
-        )  # a stray draw from torch's own generator at least repeats
+        source = type(condition.dataset.part).__qualname__
+        streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key())
+        streams = streams.to(self.study.device)
+        # An attack that draws from torch's own generator, against the law, at least repeats itself.
+        torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)
         wanted = {self.samples(condition).id(i) for i in shard.pictures}
         sweep = Sweep(
             classifier,

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,14 +62,17 @@ def connected(address: str | None) -> Iterator[ModuleType]:
         return
     ours = address is None or address == "local"
     where = "start a cluster here" if ours else f"reach the cluster at '{address}'"
-    with _environment(_QUIET if ours else {}), _termination():
+    with _environment(_QUIET if ours else {}):
         try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({"include_dashboard": False, "object_store_memory": OBJECTS} if ours else {}),
-            )
+            if address is not None:
+                _knock(address)
+            with _termination():
+                ray.init(
+                    address=address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **({"include_dashboard": False, "object_store_memory": OBJECTS} if ours else {}),
+                )
         except Exception as error:  # ray raises whatever its network, files and processes raise
             ray.shutdown()
             raise PluginError(f"executor 'ray' cannot {where}: {one_line(error)[:300]}") from error
@@ -95,6 +99,13 @@ def sharing(ray: ModuleType, workers: int | None, device: str) -> Sharing:
     return Sharing(count, max(1, cpus // count), 1 if count <= cpus else 0, part)
 
 
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; ray itself would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     """Environment variables for a while; what is set already, and what ray sets meanwhile, does not stay."""
@@ -112,7 +123,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _termination() -> Iterator[None]:
-    """Put back what SIGTERM did before; ray takes it over, so that a terminated driver ends its cluster."""
+    """Put back what SIGTERM did before ray took it; a driver that dies of it takes its cluster along."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,17 @@ here = ray.init(
 )
 print(here.address_info["gcs_address"], flush=True)
 sys.stdin.read()
+"""
+
+#: A program that is connected already when it calls classrob, and must still be afterwards.
+CONNECTED = """
+import sys, ray
+from classrob.cli import main
+ray.init(log_to_driver=False, logging_level="ERROR")
+try:
+    main()
+finally:
+    assert ray.is_initialized()
 """
 
 #: One signed step; the first process that takes it while the file `armed` exists dies of it.
@@ -60,7 +72,7 @@ class Sign(classrob.Attack):
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
-    """No cluster of this machine's user; two processes find each other by the user's token."""
+    """This environment without a cluster of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return {**kept, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -80,7 +92,7 @@ def running(environment: dict[str, str]) -> Iterator[dict[str, str]]:
 
 def called(folder: Path, environment: dict[str, str], *arguments: str) -> Called:
     done = subprocess.run(
-        [sys.executable, "-m", "classrob", *arguments],
+        [sys.executable, *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -92,8 +104,10 @@ def called(folder: Path, environment: dict[str, str], *arguments: str) -> Called
 
 
 @needs_ray
-def test_it_keeps_an_executors_promises_on_a_running_cluster(tmp_path: Path, running: dict[str, str]) -> None:
-    done = called(tmp_path, running, "check", "ray/ray", "--set", "workers=2")
+def test_it_keeps_an_executors_promises_in_a_program_that_is_connected(
+    tmp_path: Path, running: dict[str, str]
+) -> None:
+    done = called(tmp_path, running, "-c", CONNECTED, "check", "ray/ray", "--set", "workers=2")
     assert done.code == 0, done.out
     assert done.err == "9 kept, 0 broken, 0 skipped\n"
 
@@ -106,7 +120,19 @@ def test_a_killed_actor_costs_its_shard_and_the_same_command_again_brings_it(
     study.write_text(study.read_text() + '\n[[threat]]\nuse = "linf"\nname = "local file"\nbudgets = [0.1]\n')
     study.write_text(study.read_text() + 'attack = "./deadly.py:Sign"\n')
     (study.parent / "armed").touch()
-    command = ("run", study.name, "--executor", "ray", "--workers", "2", "--set", "shard_size=12", "--out")
+    command = (
+        "-m",
+        "classrob",
+        "run",
+        study.name,
+        "--executor",
+        "ray",
+        "--workers",
+        "2",
+        "--set",
+        "shard_size=12",
+        "--out",
+    )
 
     first = called(study.parent, environment, *command, "rays/run")  # on a cluster of its own
     assert (first.code, first.out) == (1, "")
@@ -122,6 +148,19 @@ def test_a_killed_actor_costs_its_shard_and_the_same_command_again_brings_it(
 
     assert cli("run", study, "--out", study.parent / "reference" / "run").code == 0
     same(rows(study.parent / "rays" / "run"), rows(study.parent / "reference" / "run"))
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there_is_said_at_once(
+    study: Path, cli: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    done = cli("run", study, "--out", study.parent / "out", "--executor", "ray")
+    assert (done.code, done.out) == (4, "")
+    assert f"error: executor 'ray' cannot reach the cluster at '{address}': ConnectionRefused" in done.err
+    assert done.err.count("\n") == 2
 
 
 def test_without_ray_a_run_ends_before_it_begins(
