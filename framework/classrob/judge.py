@@ -23,6 +23,7 @@ class Verdict:
 
     Attributes:
         z: the projected proposals, [n, …].
+            On the model's device; all that follows is on the CPU, brought there at once.
         predicted: int64 [n]. margin: float32 [n], true logit minus the largest other.
         distance: float32 [n], after projection. proposed: float32 [n], before it; NaN where the
             proposal was not finite and the centre was judged in its place.
@@ -70,4 +71,5 @@ def judge(classifier: Classifier, space: Space, batch: Batch, proposal: Tensor) 
     predicted = logits.argmax(1)
     rest = logits.scatter(1, batch.labels[:, None], -torch.inf).amax(1)
     margin = logits.gather(1, batch.labels[:, None])[:, 0] - rest
-    return Verdict(z, predicted, margin, space.distance(z), proposed, predicted != batch.labels)
+    numbers = (predicted, margin, space.distance(z), proposed, predicted != batch.labels)
+    return Verdict(z, *(column.cpu() for column in numbers))

@@ -61,7 +61,7 @@ class Sweep:
             self._attack_all(everyone)
             return self.ledger
         clean = self._judge(everyone, np.zeros(len(everyone), int), None)
-        broken = clean.broken.cpu().numpy()
+        broken = clean.broken.numpy()
         for i in everyone[broken].tolist():
             for level in range(len(self.budgets)):
                 self.ledger.write(clean, i, i, level, "found")
@@ -85,7 +85,7 @@ class Sweep:
         start: Tensor | None = None
         while len(samples):
             verdict = self._attempt(samples, levels, start)
-            broken = verdict.broken.cpu().numpy()
+            broken = verdict.broken.numpy()
             for k in np.flatnonzero(~broken).tolist():
                 self.ledger.write(verdict, k, int(samples[k]), int(levels[k]), "stood")
             lowest = self._tighten(samples, levels, verdict, np.flatnonzero(broken))
@@ -105,9 +105,7 @@ class Sweep:
         level that is settled: where its smallest example fits, or where it was attacked and stood.
         """
         lowest, floor = levels.copy(), levels.copy()
-        reach = np.searchsorted(
-            self.budgets, verdict.distance[torch.from_numpy(hit)].cpu().numpy(), side="left"
-        )
+        reach = np.searchsorted(self.budgets, verdict.distance.numpy()[hit], side="left")
         lowest[hit] = np.minimum(reach, levels[hit])
         for k in hit.tolist():
             for level in range(lowest[k], levels[k] + 1):

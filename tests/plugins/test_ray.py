@@ -22,25 +22,20 @@ from ..host.test_resume import rows, same
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the library ray: classrob[ray]")
 
-#: A cluster that lasts until its standard input ends; it says where it is.
+#: A program with a cluster of its own: it says where that is, and once told to go on it calls classrob.
 HEAD = """
-import sys, ray
-here = ray.init(
-    address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000
-)
-print(here.address_info["gcs_address"], flush=True)
-sys.stdin.read()
-"""
-
-#: A program that is connected already when it calls classrob, and must still be afterwards.
-CONNECTED = """
-import sys, ray
+import sys
 from classrob.cli import main
-ray.init(log_to_driver=False, logging_level="ERROR")
-try:
-    main()
-finally:
-    assert ray.is_initialized()
+from classrob_ray.cluster import connected
+
+with connected(None) as ray:
+    print(ray.get_runtime_context().gcs_address, flush=True)
+    sys.stdin.readline()
+    try:
+        main()
+    finally:
+        assert ray.is_initialized(), "classrob has ended a connection that it did not make"
+assert not ray.is_initialized()
 """
 
 #: One signed step; the first process that takes it while the file `armed` exists dies of it.
@@ -69,70 +64,50 @@ class Sign(classrob.Attack):
         return space.move(z, slope, 1.0)
 '''
 
+LOCAL = """
+[[threat]]
+use = "linf"
+name = "local file"
+budgets = [0.1]
+attack = "./deadly.py:Sign"
+"""
+
 
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
     """This environment without a cluster of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return {**kept, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**kept, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "token"}
 
 
 @pytest.fixture(scope="module")
-def running(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """The environment of a process beside a running cluster."""
-    environment = environment | {"RAY_AUTH_MODE": "token"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-c", HEAD], env=environment, text=True, **pipes) as head:
-        assert head.stdin is not None
-        assert head.stdout is not None
-        yield environment | {"RAY_ADDRESS": head.stdout.readline().strip()}
-        head.stdin.close()
-        head.wait(60)
+def head(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A program that brings its cluster up while the first test goes on."""
+    command = [sys.executable, "-c", HEAD, "check", "ray/ray", "--set", "workers=2"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as program:
+        yield program
+        program.kill()  # its cluster goes with it
 
 
 def called(folder: Path, environment: dict[str, str], *arguments: str) -> Called:
+    command = [sys.executable, "-m", "classrob", *arguments]
     done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
     )
     return Called(done.returncode, done.stdout, done.stderr)
 
 
 @needs_ray
-def test_it_keeps_an_executors_promises_in_a_program_that_is_connected(
-    tmp_path: Path, running: dict[str, str]
-) -> None:
-    done = called(tmp_path, running, "-c", CONNECTED, "check", "ray/ray", "--set", "workers=2")
-    assert done.code == 0, done.out
-    assert done.err == "9 kept, 0 broken, 0 skipped\n"
-
-
-@needs_ray
 def test_a_killed_actor_costs_its_shard_and_the_same_command_again_brings_it(
-    study: Path, environment: dict[str, str], running: dict[str, str], cli: Callable[..., Called]
+    study: Path, environment: dict[str, str], head: subprocess.Popen[str], cli: Callable[..., Called]
 ) -> None:
     (study.parent / "deadly.py").write_text(DEADLY)
-    study.write_text(study.read_text() + '\n[[threat]]\nuse = "linf"\nname = "local file"\nbudgets = [0.1]\n')
-    study.write_text(study.read_text() + 'attack = "./deadly.py:Sign"\n')
+    study.write_text(study.read_text() + LOCAL)
     (study.parent / "armed").touch()
-    command = (
-        "-m",
-        "classrob",
-        "run",
-        study.name,
-        "--executor",
-        "ray",
-        "--workers",
-        "2",
-        "--set",
-        "shard_size=12",
-        "--out",
-    )
+    command = ("run", study.name, "--executor", "ray", "--workers", "2", "--set", "shard_size=12", "--out")
 
     first = called(study.parent, environment, *command, "rays/run")  # on a cluster of its own
     assert (first.code, first.out) == (1, "")
@@ -142,12 +117,22 @@ def test_a_killed_actor_costs_its_shard_and_the_same_command_again_brings_it(
     assert "its ray actor died (killed, or out of memory" in failed
     assert end.startswith("1 shards failed")
 
-    again = called(study.parent, running, *command, "rays/run")
+    assert head.stdout is not None
+    there = environment | {"RAY_ADDRESS": head.stdout.readline().strip()}
+    again = called(study.parent, there, *command, "rays/run")  # on one that others use too
     assert (again.code, again.out) == (0, "")
     assert again.err.startswith("15 shards done, 1 to do on cpu\ndone: ")
 
     assert cli("run", study, "--out", study.parent / "reference" / "run").code == 0
     same(rows(study.parent / "rays" / "run"), rows(study.parent / "reference" / "run"))
+
+
+@needs_ray
+def test_it_keeps_an_executors_promises_in_a_program_that_is_connected(head: subprocess.Popen[str]) -> None:
+    out, err = head.communicate("go on\n", timeout=120)
+    assert head.returncode == 0, out + err
+    assert out.count("ok      executor/") == 4, out
+    assert err == "9 kept, 0 broken, 0 skipped\n"
 
 
 @needs_ray
