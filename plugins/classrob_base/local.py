@@ -34,14 +34,18 @@ class LocalExecutor(Executor):
             yield from map(worker.work, shards)
             return
         waiting = iter(shards)
-        context = multiprocessing.get_context("spawn")
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        pool = ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(worker, threads))
+        pool = self._pool(worker)
         running: dict[Future[Outcome], Shard] = {}
         try:
             while True:
                 for shard in islice(waiting, 2 * self.workers - len(running)):
-                    running[pool.submit(_work, shard)] = shard
+                    try:
+                        future = pool.submit(_work, shard)
+                    except BrokenProcessPool:  # a process died: its shards are told below, the rest goes on
+                        pool.shutdown(wait=False)
+                        pool = self._pool(worker)
+                        future = pool.submit(_work, shard)
+                    running[future] = shard
                 if not running:
                     return
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -51,6 +55,11 @@ class LocalExecutor(Executor):
             for process in list((pool._processes or {}).values()):
                 process.terminate()  # a stopped run must not wait for the shards at work
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _pool(self, worker: Worker) -> ProcessPoolExecutor:
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(worker, threads))
 
 
 def _outcome(future: Future[Outcome], shard: Shard) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from types import ModuleType
 from typing import Any, final
 
@@ -57,10 +56,8 @@ class Crew:
         again: deque[Shard] = deque()  # in line before an actor that died, and never begun
         waiting = iter(shards)
         while True:
-            while (seat := self._free()) is not None:
-                shard = next(chain((again.popleft() for _ in range(min(1, len(again)))), waiting), None)
-                if shard is None:
-                    break
+            while self._room() and (shard := again.popleft() if again else next(waiting, None)) is not None:
+                seat = self._seat()
                 seat.line.append((seat.actor.work.remote(shard), shard))
             heads = {seat.line[0][0]: seat for seat in self.seats if seat.line}
             if not heads:
@@ -74,13 +71,17 @@ class Crew:
         while self.seats:
             self.ray.kill(self.seats.pop().actor)
 
-    def _free(self) -> Seat | None:
-        """The seat that takes the next shard: the shortest line, a new one while all are at work."""
+    def _room(self) -> bool:
+        lines = sum(len(seat.line) for seat in self.seats)
+        return lines < LINE * self.sharing.workers
+
+    def _seat(self) -> Seat:
+        """The seat that takes the next shard: the shortest line, or a new one while all are at work."""
         best = min(self.seats, key=lambda seat: len(seat.line), default=None)
-        if (best is None or best.line) and len(self.seats) < self.sharing.workers:
+        if best is None or (best.line and len(self.seats) < self.sharing.workers):
             best = Seat(self._actor())
             self.seats.append(best)
-        return best if best is not None and len(best.line) < LINE else None
+        return best
 
     def _actor(self) -> Any:
         share = self.sharing

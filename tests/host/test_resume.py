@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -139,6 +140,44 @@ def test_a_killed_driver_takes_its_workers_along(study: Path) -> None:
         time.sleep(0.1)
     os.killpg(group, signal.SIGKILL)
     pytest.fail("worker processes outlived their driver by 20 s")
+
+
+DEADLY = '''
+import os
+import signal
+from pathlib import Path
+
+import classrob
+
+
+class Deadly(classrob.Attack):
+    """Kills its own process at sample 20, once."""
+
+    def search(self, classifier, space, batch, streams, start):
+        marker = Path(__file__).with_name("died")
+        if "20" in batch.ids and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return space.centre()
+'''
+
+
+def test_a_worker_that_dies_costs_a_few_shards_and_the_same_command_brings_them(
+    study: Path, cli: Callable[..., Called]
+) -> None:
+    (study.parent / "deadly.py").write_text(DEADLY)
+    folder = study.parent / "out"
+    command = ["run", study, "--out", folder, "--workers", "2", "--set", "shard_size=4"]
+    command += ["--set", 'threat.0.attack.use="./deadly.py:Deadly"', "--set", "threat.0.budgets=[0.1]"]
+    for field in ("steps", "restarts", "random_start"):
+        study.write_text(re.sub(rf", {field} = (8|2|true)", "", study.read_text(), count=1))
+    first = cli(*command)
+    assert first.code == 1, first.err
+    assert "its worker process died" in first.err
+    assert "Traceback" not in first.err
+    assert 1 <= 36 - _shards(folder) <= 4, "at most what stood in line: two shards a process"
+    assert cli(*command).code == 0
+    assert _shards(folder) == 36
 
 
 def test_interrupt_prints_the_command_that_resumes(study: Path) -> None:
