@@ -37,9 +37,11 @@ class PGD(StepwiseAttack):
 
     def begin(self, live: Live) -> State:
         """Where each row starts, and no direction yet."""
-        drawn = live.space.start(live.streams)
+        z = live.origin
         random = (live.restart > 0) | self.random_start
-        z = torch.where(random.reshape(-1, *[1] * (drawn.ndim - 1)), drawn, live.origin)
+        if random.any():  # most rows never need a draw
+            drawn = live.space.start(live.streams)
+            z = torch.where(random.reshape(-1, *[1] * (z.ndim - 1)), drawn, z)
         return {"z": z, "velocity": torch.zeros_like(z)}
 
     def step(self, live: Live, state: State) -> State:
