@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from classrob.component import Component as Component
+    from classrob.ensemble import Ensemble as Ensemble
+    from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.fields import Budgets as Budgets
     from classrob.fields import Code as Code
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from classrob.parts import Model as Model
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
-    from classrob.search import Live as Live
+    from classrob.pool import Live as Live
     from classrob.search import StepwiseAttack as StepwiseAttack
     from classrob.space import Space as Space
     from classrob.streams import Streams as Streams
@@ -43,10 +45,12 @@ _HOME = {
     "Code": "fields",
     "Component": "component",
     "Dataset": "parts",
+    "Ensemble": "ensemble",
     "Executor": "parts",
     "File": "fields",
     "Fit": "images",
-    "Live": "search",
+    "Live": "pool",
+    "Member": "ensemble",
     "Metric": "parts",
     "Model": "parts",
     "Recipe": "parts",

@@ -188,7 +188,10 @@ class Catalog:
         if ".py:" in reference:
             return part_class_at(reference, kind, lambda path: load_file(path, base)), {}
         offer, fields = self.find(kind, reference)
-        return self._class(offer), fields
+        cls = self._class(offer)
+        for name in fields.values():  # one at most: the rest of the reference
+            cls = cls.member(name)
+        return cls, fields
 
     def make(
         self, kind: str, reference: str, fields: Mapping[str, Any], base: Path | None = None, where: str = ""

@@ -18,7 +18,19 @@ from typing import Any
 from classrob.parts import Part
 
 #: The modules of the host that decide what a row holds; a change of any makes old rows stale.
-ENGINE = ("images", "judge", "ledger", "live", "search", "space", "streams", "sweep", "worker")
+ENGINE = (
+    "ensemble",
+    "images",
+    "judge",
+    "ledger",
+    "live",
+    "pool",
+    "search",
+    "space",
+    "streams",
+    "sweep",
+    "worker",
+)
 
 
 def digest(*parts: object) -> str:

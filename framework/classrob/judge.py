@@ -6,6 +6,7 @@ type or not finite; what is recorded is what the judge has measured on the image
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,22 @@ class Verdict:
     distance: Tensor
     proposed: Tensor
     broken: Tensor
+
+    def worse(self, other: Verdict, rows: Tensor) -> Verdict:
+        """The worse for the model of two verdicts; row i of `other` is on the same sample as `rows[i]`.
+
+        A broken sample is worse than one that stands; of two broken ones the nearer, of two that stand
+        the one with the smaller margin.
+        """
+        nearer = (other.distance < self.distance[rows]) & self.broken[rows]
+        closer = (other.margin < self.margin[rows]) & ~self.broken[rows]
+        take = other.broken & (~self.broken[rows] | nearer) | ~other.broken & closer
+        whole = {}
+        for field in dataclasses.fields(self):
+            mine, theirs = getattr(self, field.name).clone(), getattr(other, field.name)
+            mine[rows[take].to(mine.device)] = theirs[take.to(mine.device)]
+            whole[field.name] = mine
+        return Verdict(**whole)
 
 
 def admitted(proposal: Any, space: Space, by: str) -> Tensor:

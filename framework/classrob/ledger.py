@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from classrob.ensemble import Member
 from classrob.judge import Verdict
-from classrob.records import Record
+from classrob.live import Meter
+from classrob.records import Record, Trial
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Ledger:
     basis: np.ndarray = field(init=False)
     keep: frozenset[int] = frozenset()
     kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
+    tried: list[tuple[int, int, str, int | None, int, float, float, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shape = (len(self.labels), max(1, len(self.budgets)))
@@ -57,6 +60,30 @@ class Ledger:
 
     def _broken(self, sample: int, level: int) -> bool:
         return bool(self.predicted[sample, level] != int(self.labels[sample]))
+
+    def try_out(
+        self, member: Member, samples: np.ndarray, levels: np.ndarray, verdict: Verdict, meter: Meter
+    ) -> None:
+        """Enter what one member of an ensemble made of samples at levels."""
+        columns = (
+            samples.tolist(),
+            levels.tolist(),
+            [member.name] * len(samples),
+            [member.goal] * len(samples),
+            verdict.predicted.tolist(),
+            verdict.margin.tolist(),
+            verdict.distance.tolist(),
+            meter.backwards.tolist(),
+            meter.forwards.tolist(),
+        )
+        self.tried += zip(*columns, strict=True)
+
+    def trials(self, ids: tuple[str, ...]) -> list[Trial]:
+        """The members' own verdicts as rows, by sample, then by budget, in the order they were asked."""
+        return [
+            Trial(ids[i], int(self.labels[i]), self.budgets[j] if self.budgets else None, *rest)
+            for i, j, *rest in sorted(self.tried, key=lambda trial: trial[:2])
+        ]
 
     def records(self, ids: tuple[str, ...]) -> list[Record]:
         """The ledger as rows, by sample and then by budget."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from classrob.images import UNREADABLE, Fit, Picture, tensor_of
 #: The network is always called on a multiple of this many rows. Below it the kernels of a CPU change
 #: with the number of rows, and a sample's floating-point result with its neighbours; at it and above
 #: the rows of today's kernels do not see each other (tests/host/test_laws.py measures that).
-ROWS = 8
+ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -101,11 +102,16 @@ class Samples(ABC):
 
 @dataclass
 class Meter:
-    """Counts what each row of a search has cost: forward passes, and backward passes through them."""
+    """Counts what each row of a search has cost: forward passes, and backward passes through them.
+
+    `rows` are at work, None all of them; `width` says among how many the model's images are shared out,
+    where finished rows still ride along: those are charged nothing.
+    """
 
     forwards: Tensor
     backwards: Tensor
     rows: Tensor | None = None
+    width: int | None = None
 
     @classmethod
     def of(cls, n: int) -> Meter:
@@ -116,7 +122,24 @@ class Meter:
         """Charge `passes` images to the rows at work; a search over copies is charged evenly."""
         rows = torch.arange(len(counter)) if self.rows is None else self.rows
         if len(rows):
-            counter[rows] += -(-passes // len(rows))
+            counter[rows] += -(-passes // (len(rows) if self.width is None else self.width))
+
+
+class Twin(nn.Module):
+    """A model's fast form: channels innermost where that pays, in lower precision where asked for."""
+
+    def __init__(self, module: nn.Module, precision: str, channels_last: bool) -> None:
+        super().__init__()
+        self.low, self.channels_last = precision == "bfloat16", channels_last
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        if channels_last:
+            self.module = self.module.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images, in the type that comes out."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.low):
+            return self.module(images.contiguous(memory_format=layout))
 
 
 @dataclass
@@ -129,6 +152,7 @@ class Classifier:
     Attributes:
         fit: what images the module takes.
         batch_size: the most rows that one call of the module sees.
+        channels_last: does a search run faster with the channels innermost?
         meter: where passes are counted, when somebody counts.
     """
 
@@ -137,7 +161,21 @@ class Classifier:
     fit: Fit = field(default_factory=Fit)
     device: str = "cpu"
     batch_size: int = 64
+    channels_last: bool = False
     meter: Meter | None = None
+    _twins: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+
+    def twin(self, precision: str = "float32") -> Classifier:
+        """The same model in the form that a search runs through fastest; itself where that is its own form.
+
+        A twin differs from the model by rounding, a lot of it in bfloat16. So whatever it says is a
+        proposal. It counts on the same meter.
+        """
+        if precision == "float32" and not self.channels_last:
+            return self
+        if precision not in self._twins:
+            self._twins[precision] = Twin(self.module, precision, self.channels_last)
+        return replace(self, module=self._twins[precision], _twins={})
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 [n, k]; differentiable when gradients are on.
@@ -145,8 +183,10 @@ class Classifier:
         Raises:
             StudyError: the model raises, or does not return [n, k].
         """
-        parts = [self._logits(part) for part in images.split(self.batch_size)]
-        logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if len(images) <= self.batch_size:  # splitting, even into one part, would copy the gradient
+            logits = self._logits(images)
+        else:
+            logits = torch.cat([self._logits(part) for part in images.split(self.batch_size)])
         if (meter := self.meter) is not None:
             meter.charge(meter.forwards, len(images))
             if logits.requires_grad:
@@ -168,7 +208,7 @@ class Classifier:
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise StudyError(f"model '{self.name}' must return logits [n, classes] for n images, not {shape}")
-        return logits[:n].float()
+        return (logits[:n] if short else logits).float()
 
     @contextmanager
     def frozen(self) -> Iterator[Self]:

@@ -46,6 +46,15 @@ class Part(BaseModel, ABC):
         """The names of a family (a component called `*`), for `classrob list`."""
         return ()
 
+    @classmethod
+    def member(cls, name: str) -> type[Part]:
+        """The class of a family's member, for families whose members have fields of their own.
+
+        Raises:
+            StudyError: the family has no such member.
+        """
+        return cls
+
 
 class Model(Part):
     """A classifier that can be brought into memory."""

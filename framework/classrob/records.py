@@ -51,6 +51,29 @@ class Record(NamedTuple):
     basis: str
 
 
+class Trial(NamedTuple):
+    """One member of an ensemble on one sample at one budget, as judged.
+
+    Attributes:
+        sample, label, budget: as in a record.
+        attack: the member's name.
+        goal: the one class that it aimed at; None where any wrong class was as good.
+        predicted, margin, distance: of the judged image that it proposed.
+        spent, queries: gradient evaluations and forward passes that it took.
+    """
+
+    sample: str
+    label: int
+    budget: float | None
+    attack: str
+    goal: int | None
+    predicted: int
+    margin: float
+    distance: float
+    spent: int
+    queries: int
+
+
 #: What a verdict rests on.
 BASES = {
     "clean": "the unperturbed image was judged",
@@ -84,7 +107,8 @@ class Example:
 class Outcome:
     """What came of a shard: its records, or the one line that says why there are none.
 
-    `failures` maps sample ids to the reason why the sample has no record (a broken image).
+    `failures` maps sample ids to the reason why the sample has no record (a broken image). `trials` are
+    the verdicts of an ensemble's members, each on its own; `how` says how the model was run.
     """
 
     shard: Shard
@@ -93,5 +117,7 @@ class Outcome:
     examples: list[Example] = field(default_factory=list)
     error: str | None = None
     trace: str | None = None
+    trials: list[Trial] = field(default_factory=list)
+    how: dict[str, int | bool | float] = field(default_factory=dict)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)

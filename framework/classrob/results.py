@@ -30,6 +30,20 @@ _COLUMNS = {
     "basis": object,
 }
 
+#: The columns of a table of trials.
+_TRIAL = {
+    "sample": object,
+    "label": np.int64,
+    "budget": np.float64,
+    "attack": object,
+    "goal": np.int64,
+    "predicted": np.int64,
+    "margin": np.float64,
+    "distance": np.float64,
+    "spent": np.int64,
+    "queries": np.int64,
+}
+
 STORE = "run.sqlite"
 
 
@@ -109,16 +123,19 @@ class Results:
 
     def table(self, condition: Stored) -> Table:
         """All finished records of a condition, by sample in the data set's order, then by budget."""
-        query = f"""SELECT {", ".join(f"r.{name}" for name in _COLUMNS)}
-                    FROM plan p JOIN shard s ON s.key = p.shard JOIN record r ON r.shard = s.id
+        records = self._rows(condition, "record", _COLUMNS)
+        trials = self._rows(condition, "trial", _TRIAL)
+        beside = Table(condition.classes, None, trials) if len(trials["label"]) else None
+        return Table(condition.classes, None, records, beside)
+
+    def _rows(self, condition: Stored, table: str, kinds: dict[str, type]) -> dict[str, Any]:
+        names = ", ".join("ifnull(r.goal, -1)" if name == "goal" else f"r.{name}" for name in kinds)
+        query = f"""SELECT {names} FROM plan p JOIN shard s ON s.key = p.shard JOIN {table} r ON r.shard = s.id
                     WHERE p.condition = ? ORDER BY p.position, r.rowid"""
         rows = self.store.connection.execute(query, (condition.id,)).fetchall()
-        columns = zip(*rows, strict=True) if rows else ((),) * len(_COLUMNS)
-        arrays = {
-            name: np.array(column, dtype=kind)
-            for (name, kind), column in zip(_COLUMNS.items(), columns, strict=True)
-        }
-        return Table(condition.classes, None, arrays)
+        columns = zip(*rows, strict=True) if rows else ((),) * len(kinds)
+        pairs = zip(kinds.items(), columns, strict=True)
+        return {name: np.array(column, dtype=kind) for (name, kind), column in pairs}
 
     def clean_of(self, condition: Stored) -> Stored:
         """The unperturbed images of the same model and data set."""

@@ -55,7 +55,7 @@ class Space(ABC):
     def move(self, z: Tensor, slope: Tensor, length: float | Tensor) -> Tensor:
         """z moved uphill along `slope` by `length` budgets (a number, or [n]), then projected."""
         step = (self.budget * length).reshape(-1, *[1] * (z.ndim - 1))
-        return self.project(z + step * self.steepest(slope))
+        return self.project((step * self.steepest(slope)).add_(z))
 
     @final
     def shrink(self, z: Tensor, share: Tensor) -> Tensor:

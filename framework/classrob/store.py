@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from classrob.plan import Condition, Plan
 
 #: Raised when the schema changes; an older store is refused, not migrated, while there is one version.
-VERSION = 1
+VERSION = 2
 _APPLICATION = 0x636C7262  # "clrb", so that no other SQLite file is taken for a run
 
 SCHEMA = """
@@ -27,12 +27,19 @@ CREATE TABLE condition (
 CREATE TABLE plan (
     shard TEXT PRIMARY KEY, condition INTEGER NOT NULL, position INTEGER NOT NULL, n INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE shard (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, seconds REAL NOT NULL, finished TEXT NOT NULL, source TEXT);
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, seconds REAL NOT NULL, finished TEXT NOT NULL, source TEXT,
+    how TEXT NOT NULL);
 CREATE TABLE record (
     shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, label INTEGER NOT NULL,
     budget REAL, predicted INTEGER NOT NULL, margin REAL, distance REAL, proposed REAL, spent INTEGER NOT NULL,
     queries INTEGER NOT NULL, basis TEXT NOT NULL);
 CREATE INDEX record_shard ON record (shard);
+CREATE TABLE trial (
+    shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, label INTEGER NOT NULL,
+    budget REAL, attack TEXT NOT NULL, goal INTEGER, predicted INTEGER NOT NULL,
+    margin REAL NOT NULL, distance REAL NOT NULL,
+    spent INTEGER NOT NULL, queries INTEGER NOT NULL);
+CREATE INDEX trial_shard ON trial (shard);
 CREATE TABLE failure (shard TEXT NOT NULL, sample TEXT, reason TEXT NOT NULL, trace TEXT);
 CREATE TABLE example (
     shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, label INTEGER NOT NULL,
@@ -48,6 +55,7 @@ CREATE VIEW judgement AS
 """
 
 _RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TRIAL = "INSERT INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _EXAMPLE = "INSERT INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -108,9 +116,12 @@ class Store:
             if outcome.error is not None:
                 db.execute("INSERT INTO failure VALUES (?, NULL, ?, ?)", (key, outcome.error, outcome.trace))
                 return
-            values = (key, outcome.seconds)
-            row = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, datetime('now'), NULL)", values).lastrowid
+            values = (key, outcome.seconds, json.dumps(outcome.how))
+            row = db.execute(
+                "INSERT INTO shard VALUES (NULL, ?, ?, datetime('now'), NULL, ?)", values
+            ).lastrowid
             db.executemany(_RECORD, [(row, *record) for record in outcome.records])
+            db.executemany(_TRIAL, [(row, *trial) for trial in outcome.trials])
             failures = [(key, sample, reason) for sample, reason in outcome.failures.items()]
             db.executemany("INSERT INTO failure VALUES (?, ?, ?, NULL)", failures)
             examples = [
@@ -135,14 +146,14 @@ class Store:
         count = 0
         for key in keys:
             found = other.connection.execute(
-                "SELECT id, seconds, finished FROM shard WHERE key = ?", (key,)
+                "SELECT id, seconds, finished, how FROM shard WHERE key = ?", (key,)
             ).fetchone()
             if found is None:
                 continue
             with self.connection as db:
-                values = (key, found[1], found[2], str(other.path))
-                row = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, ?)", values).lastrowid
-                for table, statement in (("record", _RECORD), ("example", _EXAMPLE)):
+                values = (key, found[1], found[2], str(other.path), found[3])
+                row = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, ?, ?)", values).lastrowid
+                for table, statement in (("record", _RECORD), ("trial", _TRIAL), ("example", _EXAMPLE)):
                     rows = other.connection.execute(f"SELECT * FROM {table} WHERE shard = ?", (found[0],))
                     db.executemany(statement, ((row, *rest) for _, *rest in rows))
                 rows = other.connection.execute(

@@ -22,7 +22,12 @@ class Study(BaseModel):
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random stream")
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?|mps)$", description="where models run")
-    batch_size: int = Field(default=64, ge=1, le=65536, description="the most images one forward pass sees")
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=65536,
+        description="the most images one forward pass sees; None: found by timing",
+    )
     shard_size: int = Field(
         default=256, ge=1, le=65536, description="samples of one unit of work and of resume"
     )

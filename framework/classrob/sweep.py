@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classrob.judge import Verdict, admitted, judge
+from classrob.ensemble import Ensemble, Member, members_of, propose
+from classrob.judge import Verdict, judge
 from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier, Meter
 from classrob.parts import Attack
@@ -51,6 +52,8 @@ class Sweep:
     def run(self) -> Ledger:
         """Judge every sample at every budget."""
         self.ledger = Ledger(self.batch.labels, self.budgets, self.keep)
+        self.members = members_of(self.attack, self.attack_name, self.classifier, self.space)
+        self.individual = isinstance(self.attack, Ensemble) and self.attack.individual
         everyone = np.arange(len(self.batch))
         if not self.budgets:
             verdict = self._judge(everyone, np.zeros(len(everyone), int), None)
@@ -81,8 +84,7 @@ class Sweep:
 
     def _descend(self, samples: np.ndarray) -> None:
         """From the largest budget down to the first that a sample withstands, or (exhaustive) to the last."""
-        levels = np.full(len(samples), len(self.budgets) - 1)
-        start: Tensor | None = None
+        samples, levels, start = self._scouted(samples)
         while len(samples):
             verdict = self._attempt(samples, levels, start)
             broken = verdict.broken.numpy()
@@ -92,9 +94,29 @@ class Sweep:
             on = lowest > 0 if self.exhaustive else broken & (lowest > 0)
             for k in np.flatnonzero(~broken & ~on):
                 self.ledger.basis[samples[k], : levels[k]] = "implied"
-            samples, levels = samples[on], lowest[on] - 1
-            start = self._drawn(verdict.z[torch.from_numpy(on).to(verdict.z.device)], samples, levels)
+            samples, levels, start = self._below(samples, lowest, verdict, on)
         self._carry_upwards()
+
+    def _scouted(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+        """Where the descent begins: at the top, or just below the distance that a scout has found.
+
+        A sample that no scout breaks is attacked at the top like any other: a scout's failure is no verdict.
+        """
+        levels = np.full(len(samples), len(self.budgets) - 1)
+        if not len(samples) or not self._members(scouts=True):
+            return samples, levels, None
+        verdict = self._attempt(samples, levels, None, scouts=True)
+        broken = verdict.broken.numpy()
+        lowest = self._tighten(samples, levels, verdict, np.flatnonzero(broken))
+        return self._below(samples, np.where(broken, lowest, len(self.budgets)), verdict, lowest > 0)
+
+    def _below(
+        self, samples: np.ndarray, lowest: np.ndarray, verdict: Verdict, on: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Tensor]:
+        """The rows `on`, each one level below its lowest settled one, and where it begins there."""
+        samples, levels = samples[on], lowest[on] - 1
+        z = verdict.z[torch.from_numpy(on).to(verdict.z.device)]
+        return samples, levels, self._drawn(z, samples, levels)
 
     def _tighten(
         self, samples: np.ndarray, levels: np.ndarray, verdict: Verdict, hit: np.ndarray
@@ -162,29 +184,38 @@ class Sweep:
         budgets = torch.tensor([self.budgets[level] for level in levels], dtype=space.budget.dtype)
         return space.at(budgets.to(space.budget.device))
 
-    def _attempt(self, samples: np.ndarray, levels: np.ndarray, start: Tensor | None) -> Verdict:
-        """Attack samples at levels, and judge what comes back."""
+    def _members(self, *, scouts: bool) -> list[Member]:
+        return [member for member in self.members if member.scout is scouts]
+
+    def _attempt(
+        self, samples: np.ndarray, levels: np.ndarray, start: Tensor | None, *, scouts: bool = False
+    ) -> Verdict:
+        """Attack samples at levels by one member after the other, and judge what each brings back."""
+        verdict: Verdict | None = None
+        for member in self._members(scouts=scouts):
+            rows = np.arange(len(samples))
+            if verdict is not None and not self.individual:
+                rows = np.flatnonzero(~verdict.broken.numpy())
+            if not len(rows):
+                break
+            begin = None if start is None else start[torch.from_numpy(rows).to(start.device)]
+            one = self._ask(member, samples[rows], levels[rows], begin)
+            verdict = one if verdict is None else verdict.worse(one, torch.from_numpy(rows))
+        assert verdict is not None, "an ensemble without members"
+        return verdict
+
+    def _ask(self, member: Member, samples: np.ndarray, levels: np.ndarray, start: Tensor | None) -> Verdict:
+        """One member's proposals, judged; a trial of an ensemble is kept."""
         meter = self.classifier.meter = Meter.of(len(samples))
         space, index = self._space(samples, levels), torch.from_numpy(np.asarray(samples))
-        batch, streams = self.batch.select(index.to(self.batch.labels.device)), self.streams.select(index)
-        size = len(samples) if self.attack.batches_itself else self.classifier.batch_size
-        found: list[Tensor] = []
-        for rows in torch.arange(len(samples), device=batch.labels.device).split(size):
-            meter.rows = rows.cpu()
-            part = None if start is None else start[rows]
-            whole = len(rows) == len(samples)
-            here = space if whole else space.select(rows)
-            proposal = self.attack.search(
-                self.classifier,
-                here,
-                batch if whole else batch.select(rows),
-                streams if whole else streams.select(rows),
-                part,
-            )
-            found.append(admitted(proposal, here, self.attack_name))
+        batch = self.batch.select(index.to(self.batch.labels.device))
+        found = propose(member, self.classifier, space, batch, self.streams.select(index), start)
         self.classifier.meter = None
         self._charge(samples, levels, meter)
-        return self._judge(samples, levels, torch.cat(found))
+        verdict = self._judge(samples, levels, found)
+        if len(self.members) > 1:
+            self.ledger.try_out(member, samples, levels, verdict, meter)
+        return verdict
 
     def _judge(self, samples: np.ndarray, levels: np.ndarray, z: Tensor | None) -> Verdict:
         """Judge z at levels (the unperturbed images for None)."""

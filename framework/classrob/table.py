@@ -34,11 +34,15 @@ class Table:
         budget: the budget of every row; None when the table spans several, or there is none.
         columns: numpy arrays: sample, label, predicted, margin, distance, proposed, spent, queries,
             basis, budget. Missing numbers are NaN.
+        trials: the verdicts of an ensemble's members, one row a trial: sample, label, budget, attack (the
+            member's name), goal (the class aimed at, −1 where any would do), predicted, margin, distance,
+            spent, queries. None where the attack is a single one.
     """
 
     classes: tuple[str, ...]
     budget: float | None
     columns: dict[str, np.ndarray[Any, Any]] = field(repr=False)
+    trials: Table | None = field(default=None, repr=False)
 
     def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
         return self.columns[column]
@@ -50,7 +54,8 @@ class Table:
         """The rows of one budget; all rows for None."""
         if budget is None:
             return self
-        return self.where(self.columns["budget"] == budget, budget)
+        trials = None if self.trials is None else self.trials.at(budget)
+        return replace(self.where(self.columns["budget"] == budget, budget), trials=trials)
 
     def where(self, mask: np.ndarray[Any, Any], budget: float | None = None) -> Table:
         """The rows that a mask keeps."""

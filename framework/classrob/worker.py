@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ import torch
 
 from classrob.catalog import Catalog
 from classrob.errors import ClassrobError, StudyError, one_line
-from classrob.live import Batch, Classifier, Samples
+from classrob.live import ROWS, Batch, Classifier, Samples
 from classrob.parts import Model
 from classrob.pictures import example
 from classrob.plan import Condition, Named, conditions
-from classrob.records import Example, Outcome, Record, Shard
+from classrob.records import Outcome, Shard
 from classrob.streams import Streams, key_of
 from classrob.study import Study
 from classrob.subset import opened
 from classrob.sweep import Sweep
-from classrob.threads import limited, worth
+from classrob.tuning import Tuning, limited, tuned
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Worker:
     _conditions: tuple[Condition, ...] | None = field(default=None, repr=False)
     _samples: dict[str, Samples] = field(default_factory=dict, repr=False)
     _model: tuple[str, Classifier] | None = field(default=None, repr=False)
-    _threads: dict[str, int] = field(default_factory=dict, repr=False)
+    _tunings: dict[str, Tuning] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"study": self.study, "base": self.base}
@@ -84,19 +84,35 @@ class Worker:
         if batch is None:
             return Outcome(shard, failures=failures, seconds=time.perf_counter() - begin)
         batch = batch.to(self.study.device)
-        with classifier.frozen(), limited(self._worth(condition.model.name, classifier, batch)):
-            records, examples = self._measure(shard, condition, classifier, batch)
-        return Outcome(shard, records, failures, examples, seconds=time.perf_counter() - begin)
+        with classifier.frozen():
+            tuning = self._tuning(condition.model.name, classifier, batch)
+            classifier.batch_size = tuning.batch_size
+            with limited(min(tuning.threads, torch.get_num_threads())):
+                outcome = self._fitting(shard, condition, classifier, batch)
+        how = replace(tuning, batch_size=classifier.batch_size).as_dict()
+        return replace(outcome, failures=failures, how=how, seconds=time.perf_counter() - begin)
 
-    def _worth(self, name: str, classifier: Classifier, batch: Batch) -> int:
-        """The number of threads that the model is worth, found once."""
-        if name not in self._threads:
-            self._threads[name] = worth(classifier, batch)
-        return self._threads[name]
+    def _tuning(self, name: str, classifier: Classifier, batch: Batch) -> Tuning:
+        """How the model runs fastest here, found once."""
+        if name not in self._tunings:
+            self._tunings[name] = tuned(classifier, batch.images, self.study.batch_size)
+        return self._tunings[name]
 
-    def _measure(
-        self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch
-    ) -> tuple[list[Record], list[Example]]:
+    def _fitting(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Outcome:
+        """Measure in batches that fit into memory: where one does not, the shard starts again with half."""
+        while True:
+            try:
+                return self._measure(shard, condition, classifier, batch)
+            except torch.OutOfMemoryError:
+                if classifier.batch_size <= ROWS:
+                    raise
+                classifier.batch_size = max(ROWS, classifier.batch_size // 2)
+                name = condition.model.name
+                self._tunings[name] = replace(self._tunings[name], batch_size=classifier.batch_size)
+            if self.study.device.startswith("cuda"):
+                torch.cuda.empty_cache()
+
+    def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Outcome:
         threat, attack = condition.threat.part, condition.attack
         source = type(condition.dataset.part).__qualname__
         streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key())
@@ -118,7 +134,8 @@ class Worker:
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
         )
         ledger = sweep.run()
-        return ledger.records(batch.ids), [example(sweep, ledger, row) for row in sorted(ledger.kept)]
+        examples = [example(sweep, ledger, row) for row in sorted(ledger.kept)]
+        return Outcome(shard, ledger.records(batch.ids), examples=examples, trials=ledger.trials(batch.ids))
 
 
 def load(model: Named[Model], study: Study) -> Classifier:
@@ -133,5 +150,9 @@ def load(model: Named[Model], study: Study) -> Classifier:
         classifier = model.part.load(study.device)
     except ClassrobError as error:
         raise type(error)(f"model '{model.name}': {error}") from error.__cause__
-    classifier.name, classifier.batch_size, classifier.device = model.name, study.batch_size, study.device
+    classifier.name, classifier.device = model.name, study.device
+    classifier.batch_size = study.batch_size or classifier.batch_size
+    # A rule and not a probe, since a sum in another order rounds otherwise and rows must repeat.
+    convolves = any(weight.ndim == 4 and weight.shape[-1] > 1 for weight in classifier.module.parameters())
+    classifier.channels_last = convolves and study.device == "cpu"
     return classifier

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from functools import cached_property
+from typing import Any, ClassVar, cast, final
 
+import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
@@ -14,6 +15,22 @@ from classrob.live import Batch, Classifier
 from classrob.parts import Threat
 from classrob.space import Space
 from classrob.streams import Streams
+
+
+class _Shifted(torch.autograd.Function):
+    """image + offset, cut to the box, in one pass; its gradient is the offset's own, on the faces too.
+
+    The gradient of a clamp at its bounds differs between releases of torch (2.13 passes it, 2.15 blocks
+    it). Blocked, no black or white pixel would ever be attacked, and a model would look robust.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, z: Tensor) -> Tensor:
+        return (images + z).clamp_(0.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor]:
+        return None, grad_outputs[0]
 
 
 @dataclass(frozen=True)
@@ -29,27 +46,25 @@ class Offsets(Space):
 
     @final
     def render(self, z: Tensor) -> Tensor:
-        """The shifted image, cut to the box; its gradient is the shifted image's own, on the faces too.
-
-        The gradient of a clamp at its bounds differs between releases of torch (2.13 passes it, 2.15 blocks
-        it). Blocked, no black or white pixel would ever be attacked, and a model would look robust.
-        """
-        image = self.images + z
-        return image + (image.clamp(0.0, 1.0) - image).detach()
-
-    @final
-    def project(self, z: Tensor) -> Tensor:
-        """Into the ball, then into the box: the box step only shortens an offset."""
-        return (self.images + self.into_ball(z)).clamp(0.0, 1.0) - self.images
+        """The shifted image, cut to the box."""
+        return cast(Tensor, _Shifted.apply(self.images, z))
 
     @final
     def rows(self, values: Tensor) -> Tensor:
         """Per-sample numbers [n] in a shape that broadcasts over images."""
         return values.reshape(-1, 1, 1, 1)
 
-    @abstractmethod
-    def into_ball(self, z: Tensor) -> Tensor:
-        """The nearest offsets within the budget, whatever the box says."""
+    @final
+    @cached_property
+    def darkest(self) -> Tensor:
+        """The smallest offset that the box leaves each pixel, [n, c, h, w]."""
+        return -self.images
+
+    @final
+    @cached_property
+    def brightest(self) -> Tensor:
+        """The largest offset that the box leaves each pixel, [n, c, h, w]."""
+        return 1.0 - self.images
 
 
 @final
@@ -57,10 +72,15 @@ class Offsets(Space):
 class LinfBall(Offsets):
     """Offsets whose largest pixel is within the budget."""
 
-    def into_ball(self, z: Tensor) -> Tensor:
-        """Every pixel clamped to the budget."""
+    @cached_property
+    def _reach(self) -> tuple[Tensor, Tensor]:
+        """Ball and box together, which are a box: its corners."""
         limit = self.rows(self.budget)
-        return z.clamp(-limit, limit)
+        return self.darkest.maximum(-limit), self.brightest.minimum(limit)
+
+    def project(self, z: Tensor) -> Tensor:
+        """Every pixel clamped to the budget and to the box."""
+        return z.clamp(*self._reach)
 
     def start(self, streams: Streams) -> Tensor:
         """Uniform in the ball, then into the box."""
@@ -81,10 +101,11 @@ class LinfBall(Offsets):
 class L2Ball(Offsets):
     """Offsets whose Euclidean norm over all pixels and channels is within the budget."""
 
-    def into_ball(self, z: Tensor) -> Tensor:
-        """Radially inwards."""
+    def project(self, z: Tensor) -> Tensor:
+        """Radially into the ball, then into the box, which only shortens an offset."""
         norm = self.distance(z).clamp_min(1e-20)
-        return z * self.rows((self.budget / norm).clamp(max=1.0))
+        share = self.rows((self.budget / norm).clamp(max=1.0))
+        return (z * share).clamp(self.darkest, self.brightest)
 
     def start(self, streams: Streams) -> Tensor:
         """Uniform in the ball (a normal direction, radius u^(1/d)), then into the box."""

@@ -30,3 +30,20 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 LOSSES = {"cross-entropy": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The target's logit minus the true one."""
+    return (logits.gather(1, targets[:, None]) - logits.gather(1, labels[:, None]))[:, 0]
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Targeted difference of logits ratio. Croce and Hein (2020), eq. 7.
+
+    Its denominator needs the third and the fourth largest logit. With fewer than four classes the plain
+    margin to the target is climbed.
+    """
+    if logits.shape[1] < 4:
+        return targeted_margin(logits, labels, targets)
+    top = logits.topk(4, dim=1).values
+    return targeted_margin(logits, labels, targets) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + 1e-12)

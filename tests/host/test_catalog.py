@@ -170,6 +170,7 @@ def test_list_and_describe(cli: Callable[..., Called]) -> None:
     assert [r["name"] for r in json.loads(cli("list", "threats", "l*", "--format", "json").out)] == [
         "lp/linf",
         "lp/l2",
+        "lp/l1",
     ]
     fields = {row["field"]: row for row in json.loads(cli("describe", "lp/pgd", "--format", "json").out)}
     assert fields["steps"]["default"] == "20"

@@ -89,18 +89,22 @@ def test_a_sweep_costs_little_more_than_one_budget(setting: Setting) -> None:
 
 
 def test_what_is_spent_is_what_the_model_saw(setting: Setting) -> None:
-    """Counted at the module itself, rows of padding apart."""
-    seen = {"rows": 0}
+    """Counted at the model itself: rows of padding, and finished ones that ride along, are not charged."""
+    seen = {"at work": 0, "finished": 0}
     real = setting.classifier._logits
 
     def counting(images: Tensor) -> Tensor:
-        seen["rows"] += len(images)
+        meter = setting.classifier.meter
+        working = len(images) if meter is None or meter.rows is None else len(meter.rows)
+        seen["at work"] += working
+        seen["finished"] += len(images) - working
         return real(images)
 
     setting.classifier._logits = counting  # type: ignore[method-assign]
     ledger = sweep(setting, PGD(steps=7, restarts=2)).run()
-    assert int(ledger.queries.sum()) == seen["rows"]
-    assert 0 < int(ledger.spent.sum()) < seen["rows"]
+    assert int(ledger.queries.sum()) == seen["at work"]
+    assert 0 < int(ledger.spent.sum()) < seen["at work"]
+    assert seen["finished"] < seen["at work"] / 8
 
 
 def test_a_sample_that_stands_is_charged_every_step_and_one_that_falls_is_not(setting: Setting) -> None:

@@ -23,6 +23,9 @@ from classrob_base.metrics import (
     ImpliedError,
     WorstClassAccuracy,
 )
+from classrob_classwise.area import AccuracyRobustnessArea
+from classrob_classwise.distances import DistanceQuantiles
+from classrob_classwise.flow import Flow
 
 DIGITS = tuple("0123456789")
 SWEEP = (0.0625, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4)
@@ -34,6 +37,9 @@ METRICS = (
     ClassFalseNegativeScore,
     FlipRate,
     ImpliedError,
+    AccuracyRobustnessArea,
+    DistanceQuantiles,
+    Flow,
 )
 
 
@@ -105,8 +111,8 @@ def write(folder: Path, run: Pretence | None = None) -> Path:
             )
             if number >= len(wanted) - run.unfinished:
                 continue
-            values = (f"shard-{number}", 1.5, "2026-08-01 12:00:00")
-            shard = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, NULL)", values).lastrowid
+            values = (f"shard-{number}", 1.5, "2026-08-01 12:00:00", "{}")
+            shard = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, NULL, ?)", values).lastrowid
             records = list(_records(run, run.models[model], threat, np.random.default_rng(3)))
             db.executemany(
                 f"INSERT INTO record VALUES ({', '.join('?' * 11)})", [(shard, *r) for r in records]

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from classrob.cli.report import command
 from classrob.errors import StoreError
-from classrob.report import form, gallery, render, words, write_report
+from classrob.report import detail, form, gallery, render, words, write_report
 from classrob.report.appendix import toml
 from classrob.report.charts import Axis
 from classrob.report.facts import View, views
@@ -302,6 +302,35 @@ def test_unknown_metrics_and_detectors_are_shown_as_they_are(tmp_path: Path) -> 
         "0.75",
     ):
         assert wanted in said
+
+
+def test_areas_and_medians_have_a_column_and_flows_have_none(tmp_path: Path) -> None:
+    with opened(tmp_path, Pretence(models={"net": 1.0})) as (results, scores):
+        page = render(results, scores)
+        view = next(v for v in views(results, scores) if v.stored.threat == "linf")
+    titles = [column.title for column in detail.columns(view)]
+    assert titles[0] == "Clean accuracy"
+    assert titles[-2:] == ["ARA", "Median distance"]
+    assert {"ARA", "Median distance"} <= {column.title for column in detail.figures(view)}
+    assert any(row.metric.startswith("flow-to/") for row in scores)
+    assert "flow-to/" not in page
+    assert "distance-q" not in page
+    row = view.row("ara", view.cuts[0], "3")
+    assert row is not None
+    assert row.value is not None
+    assert f"{row.value:.4g}" in text_of(page)
+    assert "Accuracy-Robustness Area" in text_of(page)
+
+
+def text_and_ends(row: Row) -> tuple[str, str]:
+    return form.shown(row).text, form.shown(row).interval
+
+
+def test_what_lies_beyond_the_largest_budget_is_said_to() -> None:
+    like = Row("net", "digits", "linf", None, "pgd", None, "distance-median", "3", None, 0.25, None, 20)
+    assert text_and_ends(like) == ("beyond", "0.25 or more")
+    assert text_and_ends(replace(like, value=0.3)) == ("0.3", "0.25 or more")
+    assert text_and_ends(replace(like, value=0.3, high=0.35)) == ("0.3", "0.25 to 0.35")
 
 
 def test_a_study_without_accuracy_still_makes_a_page(tmp_path: Path) -> None:

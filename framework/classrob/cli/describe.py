@@ -34,15 +34,20 @@ def resolve(reference: str, kind: str | None) -> list[tuple[str, type[Part]]]:
     Raises:
         StudyError: there is none.
     """
-    catalog, found, errors = Catalog.installed(), [], []
+    catalog, found = Catalog.installed(), list[tuple[str, type[Part]]]()
+    errors: dict[str, ClassrobError] = {}
     for one in [kind] if kind else KINDS:
         try:
             found.append((one, catalog.part_class(one, reference)[0]))
         except ClassrobError as error:
-            errors.append(error)
+            errors[one] = error
     if not found:
         if kind or ".py:" in reference:
-            raise errors[-1]
+            raise list(errors.values())[-1]
+        family = f"{reference.partition('/')[0]}/*"
+        kinds = [offer.kind for offer in catalog.offers if offer.name == family and reference != family]
+        if len(kinds) == 1:  # a family knows why it has no such member
+            raise errors[kinds[0]]
         raise StudyError(f"no part is called '{reference}'; 'classrob list KINDS' shows what there is")
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from classrob.report.form import METRICS, Shown, budget, shown
+from classrob.report.form import LEFT_OUT, METRICS, Shown, budget, shown
 from classrob.results import Results, Stored
 from classrob.score import Row
 from classrob.table import Table
@@ -87,9 +87,9 @@ class View:
         return shown(self.row(metric, cut, label))
 
     def metrics(self, labelled: bool) -> list[str]:
-        """The metrics that have scores of classes, or of all classes together; the known ones first."""
+        """The metrics on the page with scores of classes, or of all together; the known ones first."""
         fitting = (m for (m, _), at in self.scores.items() if any((c is not None) == labelled for c in at))
-        names = dict.fromkeys(fitting)
+        names = dict.fromkeys(name for name in fitting if not name.startswith(LEFT_OUT))
         known = list(METRICS)
         return sorted(names, key=lambda name: known.index(name) if name in METRICS else len(known))
 

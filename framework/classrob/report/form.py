@@ -39,7 +39,22 @@ METRICS = {
         "CFNS", "Class False Negative Score: the share of all misclassified images that is of this class"
     ),
     "implied-error": Unit("Implied error", "share of spot-checked implied verdicts that was refuted"),
+    "ara": Unit(
+        "ARA",
+        "Accuracy-Robustness Area: accuracy beyond a guess at random, summed over all budgets up to the "
+        "largest, in the unit of the budget",
+        share=False,
+    ),
+    "distance-median": Unit(
+        "Median distance",
+        "half of the images are misclassified within it; over all budgets, “beyond” where it lies beyond "
+        "the largest",
+        share=False,
+    ),
 }
+
+#: Families of metrics that have no place on the page: it draws confusions, and one distance says enough.
+LEFT_OUT = ("flow-to/", "targeted-flow-to/", "distance-q")
 
 
 @dataclass(frozen=True)
@@ -67,12 +82,20 @@ def shown(row: Row | None) -> Shown:
     """A row's number as text, its interval, and its position on a scale from 0 to 1."""
     if row is None:
         return NOTHING
+    if row.value is None and row.metric.startswith("distance-"):
+        return Shown("beyond", _ends(row), row.n)
     if row.value is None:
         return Shown("no errors" if row.metric in ("cfps", "cfns") and row.n == 0 else "–", "", row.n)
     if not unit(row.metric).share:
-        known = row.low is not None and row.high is not None
-        return Shown(f"{row.value:.4g}", f"{row.low:.4g} to {row.high:.4g}" if known else "", row.n)
+        return Shown(f"{row.value:.4g}", _ends(row), row.n)
     return Shown(percent(row.value), between(row.low, row.high), row.n, row.value, row.low, row.high)
+
+
+def _ends(row: Row) -> str:
+    """An interval of plain numbers, `0.05 to 0.08`; `0.05 or more` where its upper end is not known."""
+    if row.low is None:
+        return ""
+    return f"{row.low:.4g} or more" if row.high is None else f"{row.low:.4g} to {row.high:.4g}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

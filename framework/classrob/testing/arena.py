@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from classrob.catalog import Catalog
-from classrob.errors import ClassrobError
+from classrob.errors import ClassrobError, StudyError
 from classrob.images import Fit
 from classrob.judge import admitted
 from classrob.live import Batch, Classifier
@@ -151,10 +151,16 @@ def arena(threat: Threat | None, name: str, module: nn.Module) -> Arena:
 
 
 def arenas(attack: Attack, catalog: Catalog) -> Iterator[Arena]:
-    """The kit's own space, then one of every kind that a threat opens and the attack can search."""
+    """The kit's own space, then one of every kind that a threat opens and the attack can search.
+
+    Raises:
+        StudyError: the attack refuses every space.
+    """
     if "pixels" not in attack.needs:
         yield arena(None, "tint", network())
     seen: set[type[Space]] = set()
+    refusal: StudyError | None = None
+    accepted = "pixels" not in attack.needs
     for name, threat in threats(catalog):
         if "pixels" in attack.needs and not threat.pixels:
             continue
@@ -165,7 +171,23 @@ def arenas(attack: Attack, catalog: Catalog) -> Iterator[Arena]:
         suits = "gradients" not in attack.needs or _differentiable(found.space)
         if suits and type(found.space) not in seen:
             seen.add(type(found.space))
-            yield found
+            if error := refused(attack, found):
+                refusal = error
+                continue
+            accepted = True
+            yield arena(threat, name, network())  # a fresh one, in which nothing has been tried
+    if refusal is not None and not accepted:
+        raise refusal
+
+
+def refused(attack: Attack, where: Arena) -> StudyError | None:
+    """The error with which the attack says that it is not made for such a space, if it does."""
+    try:
+        with where.classifier.frozen():
+            where.select(torch.tensor([0])).search(attack)
+    except StudyError as error:
+        return error
+    return None
 
 
 def threats(catalog: Catalog) -> Iterator[tuple[str, Threat]]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from classrob.judge import judge
-from classrob.testing.arena import Arena, arena, arenas, linear, threats
+from classrob.testing.arena import Arena, arena, arenas, linear, refused, threats
 from classrob.testing.fault import Fault, failing
 from classrob.testing.subject import Subject
 from classrob.testing.trace import Trace, tensors_of
@@ -136,6 +136,8 @@ def finds_what_random_search_finds(subject: Subject) -> None:
         raise Skipped("no threat of pixels is installed")
     for name, threat in pixels:
         where = arena(threat, name, linear())
+        if refused(subject.part, where):
+            continue
         where = replace(where, space=where.space.at(10.0 * where.space.budget))
         with where.classifier.frozen():
             found = judge(where.classifier, where.space, where.batch, where.search(subject.part)).broken

@@ -153,7 +153,7 @@ def _parts(kind: str, reference: str, catalog: Catalog, fields: Mapping[str, Any
     name = reference if filled else offer.name
 
     def load() -> type[Part]:
-        return catalog.part_class(kind, offer.name)[0]
+        return catalog.part_class(kind, name)[0]
 
     yield Subject(kind, name, load, catalog, {**filled, **fields}, family=family)
 

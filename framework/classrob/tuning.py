@@ -1,0 +1,94 @@
+"""How a model runs fastest here: how many rows a pass takes, and on how many threads.
+
+Small networks run no faster on several threads, and far slower when the processor has other work, since
+the threads wait for each other. Small batches stay in the processor's cache, large ones share the cost of
+calling an operation. So a gradient is timed, once a model and process. Neither choice changes a row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from classrob.live import Classifier
+
+#: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
+WORTH, LARGER = 0.75, 0.93
+
+#: Batch sizes that are tried, on a processor and on an accelerator.
+SIZES = {"cpu": (16, 32, 64, 128, 256), "other": (64, 128, 256, 512, 1024)}
+
+#: No batch larger than what took so many seconds is tried, nor one with more numbers in its images.
+PATIENCE, NUMBERS = 0.5, 2**25
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found, and how a search lays its images out; the store keeps it with each shard.
+
+    `microseconds` is what a gradient of one image took, at this batch size and on these threads.
+    """
+
+    batch_size: int
+    threads: int
+    channels_last: bool
+    microseconds: float
+
+    def as_dict(self) -> dict[str, int | bool | float]:
+        """As plain data."""
+        return asdict(self)
+
+
+def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tuning:
+    """Time gradients of a frozen classifier at some images [n, c, h, w]; a given batch size is kept."""
+    kind = "cpu" if images.device.type == "cpu" else "other"
+    sizes = SIZES[kind] if batch_size is None else (batch_size,)
+    largest = max(sizes[0], NUMBERS // max(1, images[0].numel()))
+    best, each = sizes[0], torch.inf
+    for size in (size for size in sizes if size <= largest):
+        seconds = _seconds(classifier, images, size)
+        if seconds / size <= LARGER * each:
+            best, each = size, seconds / size
+        elif size > 2 * best:
+            break
+        if seconds > PATIENCE:
+            break
+    threads = most = torch.get_num_threads()
+    if most > 1 and kind == "cpu":
+        with limited(1):
+            alone = _seconds(classifier, images, best) / best
+        if each > WORTH * alone:
+            threads, each = 1, alone
+    return Tuning(best, threads, classifier.channels_last, round(1e6 * each, 2))
+
+
+def _seconds(classifier: Classifier, images: Tensor, size: int) -> float:
+    """The best of two gradients of a batch, after a warm-up."""
+    batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
+    before, classifier.batch_size = classifier.batch_size, size
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        x = batch.clone().requires_grad_()
+        torch.autograd.grad(classifier.twin()(x).sum(), x)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
+        times.append(time.perf_counter() - begin)
+    classifier.batch_size = before
+    return min(times[1:])
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """That many threads inside, as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

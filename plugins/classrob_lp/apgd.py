@@ -1,0 +1,91 @@
+"""Auto-PGD: the step halves itself, and the walk goes back to the best point seen (Croce and Hein, 2020)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from classrob.pool import Live, Loss
+from classrob.search import State, StepwiseAttack
+from classrob_lp import momentum, sparse
+from classrob_lp.l1 import L1Ball
+from classrob_lp.losses import cross_entropy, dlr, targeted_dlr
+
+
+class APGD(StepwiseAttack):
+    """Auto-PGD in any space; in the ℓ1 ball with steps as sparse as the best point (Croce and Hein, 2021).
+
+    The first walk begins at a random point (in a sweep: where a larger budget ended). A sample leaves as
+    soon as any point that was looked at is misclassified.
+    """
+
+    steps: int = Field(default=100, ge=1, description="gradients of one restart")
+    averaged: int = Field(
+        default=1, ge=1, description="gradients averaged for a step, for models that draw at random"
+    )
+
+    @abstractmethod
+    def objective(self, live: Live) -> Loss:
+        """What is climbed: (logits, labels) → [n]."""
+
+    @final
+    def begin(self, live: Live) -> State:
+        """Where each row starts."""
+        z = live.origin
+        if (random := live.fresh_start).any():
+            drawn = live.space.start(live.streams)
+            z = torch.where(random.reshape(-1, *[1] * (z.ndim - 1)), drawn, z)
+        if isinstance(live.space, L1Ball):
+            return sparse.begin(live.space, z)
+        return momentum.begin(z)
+
+    @final
+    def step(self, live: Live, state: State) -> State:
+        """One gradient (or the mean of several), one step."""
+        slope, values = self._climbed(live, state["z"])
+        if isinstance(live.space, L1Ball):
+            return sparse.step(live.space, live.age, self.steps, state, slope, values)
+        return momentum.step(live.space, live.age, self.steps, state, slope, values)
+
+    def _climbed(self, live: Live, z: Tensor) -> tuple[Tensor, Tensor]:
+        slope, values = live.slope(z, self.objective(live))
+        for _ in range(self.averaged - 1):
+            another, more = live.slope(z, self.objective(live))
+            slope, values = slope + another, values + more
+        return slope, values
+
+
+@final
+class ApgdCE(APGD):
+    """Auto-PGD on the cross-entropy, untargeted."""
+
+    def objective(self, live: Live) -> Loss:
+        """The cross-entropy of the true class."""
+        return cross_entropy
+
+
+@final
+class ApgdDLR(APGD):
+    """Auto-PGD on the difference of logits ratio, untargeted; on the margin with two classes."""
+
+    def objective(self, live: Live) -> Loss:
+        """The difference of logits ratio."""
+        return dlr
+
+
+@final
+class ApgdTargeted(APGD):
+    """Auto-PGD on the targeted difference of logits ratio; on the margin with two or three classes."""
+
+    targets: int = Field(
+        default=9, ge=1, description="how many other classes are aimed at in turn, the likeliest first"
+    )
+
+    def objective(self, live: Live) -> Loss:
+        """The ratio towards the class that each row aims at."""
+        return partial(targeted_dlr, targets=live.target)

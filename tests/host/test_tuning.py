@@ -1,0 +1,52 @@
+"""Tuning: the faster choices are taken, the number of threads is put back, a given batch size is kept."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from classrob.live import Classifier
+from classrob.tuning import limited, tuned
+
+
+class Pretending(torch.nn.Module):
+    """Takes as long as it is told: for a call, for an image, and more on one thread or on several."""
+
+    def __init__(self, call: float, image: float, one: float = 1.0, several: float = 1.0) -> None:
+        super().__init__()
+        self.call, self.image, self.one, self.several = call, image, one, several
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        factor = self.one if torch.get_num_threads() == 1 else self.several
+        time.sleep(factor * (self.call + self.image * len(images)))
+        return images.flatten(1)[:, :2]
+
+
+IMAGES = torch.zeros(8, 1, 2, 2)
+
+
+@pytest.mark.parametrize(("one", "several", "expected"), [(5, 1, 2), (1, 1, 1), (1, 5, 1)])
+def test_the_faster_choice_is_taken(one: float, several: float, expected: int) -> None:
+    with limited(2):
+        found = tuned(Classifier(Pretending(0.01, 0.0, one, several)), IMAGES, 16)
+        assert (found.threads, found.batch_size) == (expected, 16)
+        assert torch.get_num_threads() == 2
+
+
+def test_a_call_that_costs_more_than_its_images_gets_many_of_them() -> None:
+    with limited(1):
+        assert tuned(Classifier(Pretending(0.02, 0.0)), IMAGES, None).batch_size == 256
+
+
+def test_images_that_cost_all_stay_few() -> None:
+    with limited(1):
+        assert tuned(Classifier(Pretending(0.0, 0.002)), IMAGES, None).batch_size == 16
+
+
+def test_the_number_is_put_back_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), limited(before + 1):
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
