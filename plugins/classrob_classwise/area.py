@@ -1,0 +1,99 @@
+"""The Accuracy-Robustness Area: how much accuracy beyond a guess is left, summed over the budget.
+
+Woods, Chen and Teuscher, "Adversarial explanations for understanding image classification decisions and
+improved neural network robustness", Nature Machine Intelligence 1 (2019), arXiv 1906.02896: the integral
+over r ≥ 0 of max(0, acc(r) − b), where acc(r) is the share of samples whose smallest distance exceeds r
+and b = 1/K the accuracy of a guess at random among K classes. Here r ends at the sweep's largest budget,
+and the distances are the smallest that were judged, which can only make the area larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, ClassVar, final
+
+import numpy as np
+
+from classrob.intervals import ALPHA
+from classrob.parts import Metric
+from classrob.table import Score, Table
+from classrob_classwise.distances import COLUMNS, groups
+
+#: Random curves from which an interval's ends are read; their number is worth 3 % of an interval's length.
+DRAWS = 4000
+#: A random curve is drawn at so many places; between them, where there are more samples, it is straight.
+PLACES = 100
+
+
+def area(distance: np.ndarray[Any, Any], largest: float, guess: float) -> tuple[float, float, float]:
+    """The area between the curve of n samples and `guess`, up to `largest`, and its 95 % interval.
+
+    The interval assumes nothing about the distances' distribution. n independent draws from it cut the
+    range of accuracies like n uniform numbers, so every draw of uniform numbers makes one curve that the
+    whole population may have; it is unknown between two samples, hence taken as high as it can be there
+    for the upper end, and as low for the lower. The ends are the 97.5 % and the 2.5 % point of their
+    areas. This is Gaffke's bound of a mean ("Three test statistics for a nonparametric one-sided
+    hypothesis on the mean of a nonnegative variable", Mathematical Methods of Statistics 14, 2005) with
+    the guess taken off; where samples break at 0 or never it is the interval of Clopper and Pearson.
+
+    Args:
+        distance: [n], the samples' smallest distances; infinite, or above `largest`, where they stand.
+        largest: where the area ends, above 0.
+        guess: the accuracy that counts for nothing, 0 to 1.
+
+    Returns:
+        value, low, high; between 0 and (1 − guess) · largest.
+    """
+    n = len(distance)
+    gaps = np.diff(np.sort(np.minimum(distance, largest)), prepend=0.0, append=largest)
+    standing = 1 - np.arange(n + 1) / n
+    value = float(gaps @ np.maximum(standing - guess, 0))
+    curves = _curves(n, guess)
+    lowest, highest = np.stack([_weights(gaps, shift, len(curves)) for shift in (1, 0)]) @ curves
+    low, high = float(np.quantile(lowest, ALPHA / 2)), float(np.quantile(highest, 1 - ALPHA / 2))
+    return value, min(low, value), max(high, value)
+
+
+@lru_cache(maxsize=8)
+def _curves(n: int, guess: float) -> np.ndarray[Any, Any]:
+    """[p, DRAWS]: accuracy beyond a guess at p even places from 0 to n + 1 among n samples.
+
+    The same draws whenever n is the same, so that an interval is a function of the rows.
+    """
+    places = min(n + 1, PLACES)
+    steps = _steps((n + 1) / places)[:places]
+    return np.maximum(np.concatenate([np.ones((1, DRAWS)), 1 - steps / steps[-1]]) - guess, 0)
+
+
+@lru_cache(maxsize=4)
+def _steps(samples: float) -> np.ndarray[Any, Any]:
+    """[PLACES, DRAWS]: sorted uniform numbers, so many samples apart, before they are scaled to end at 1."""
+    return np.random.default_rng(0).standard_gamma(samples, (PLACES, DRAWS)).cumsum(0)
+
+
+def _weights(gaps: np.ndarray[Any, Any], shift: int, places: int) -> np.ndarray[Any, Any]:
+    """[places]: how far the gaps weigh at each place, when gap j has the accuracy at sample j + shift."""
+    at = (np.arange(len(gaps)) + shift) * ((places - 1) / len(gaps))
+    place = at.astype(np.int64)
+    beyond = at - place
+    here = np.bincount(place, gaps * (1 - beyond), places)
+    return here + np.bincount(place + 1, gaps * beyond, places)[:places]
+
+
+@final
+class AccuracyRobustnessArea(Metric):
+    """Accuracy-Robustness Area over all and per class, up to the largest budget, in the threat's unit.
+
+    The guess taken off is 1/K for all samples and for every class alike: so often does a guess at random
+    hit each of them. Distances are those that the sweep's attack found, so the area is an upper bound.
+    """
+
+    scope: ClassVar = "sweep"
+    columns: ClassVar[frozenset[str]] = COLUMNS
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """One score over all samples, one for each class; n counts samples."""
+        for label, distance, largest in groups(table):
+            value, low, high = area(distance, largest, 1 / len(table.classes))
+            yield Score(label, "ara", value, low, high, len(distance))

@@ -1,0 +1,132 @@
+"""The smallest distance found for every sample, and its median and quantiles with exact intervals.
+
+A sweep judges a sample at every budget; the smallest distance at which a judged image was misclassified
+is an upper bound of the sample's own smallest distance, and 0 where the unperturbed image is wrong.
+A sample that stands at every budget is censored: its distance lies beyond the largest one, or is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, ClassVar, NamedTuple, final
+
+import numpy as np
+from pydantic import Field, field_validator
+from scipy.special import bdtr
+
+from classrob.intervals import ALPHA
+from classrob.parts import Metric
+from classrob.table import Score, Table
+
+#: The columns from which smallest distances are read.
+COLUMNS = frozenset({"sample", "label", "predicted", "budget", "distance"})
+
+
+class Group(NamedTuple):
+    """All samples, or those of a class.
+
+    Attributes:
+        label: the class; None for all samples.
+        distance: float64 [n], each sample's smallest distance; infinite where no budget broke it.
+        largest: the largest budget, at which distances are censored.
+    """
+
+    label: str | None
+    distance: np.ndarray[Any, Any]
+    largest: float
+
+
+def groups(table: Table) -> Iterator[Group]:
+    """All samples of a sweep, then each class that has any; nothing without a budget."""
+    rows = table.where(~np.isnan(table["budget"]))
+    if not len(rows):
+        return
+    largest = float(rows["budget"].max())
+    place = {sample: i for i, sample in enumerate(dict.fromkeys(rows["sample"]))}
+    at = np.fromiter((place[sample] for sample in rows["sample"]), np.int64, len(rows))
+    label = np.empty(len(place), np.int64)
+    label[at] = rows["label"]
+    known = np.where(np.isnan(rows["distance"]), rows["budget"], rows["distance"])
+    broken = rows["predicted"] != rows["label"]
+    distance = np.full(len(place), np.inf)
+    np.minimum.at(
+        distance, at[broken], np.minimum(known[broken], largest)
+    )  # the judge allows a rounding more
+    yield Group(None, distance, largest)
+    for index, name in enumerate(table.classes):
+        mine = label == index
+        if mine.any():
+            yield Group(name, distance[mine], largest)
+
+
+def quantile(
+    distance: np.ndarray[Any, Any], share: float, largest: float
+) -> tuple[float | None, float | None, float | None]:
+    """The smallest distance within which at least `share` of the samples fall, and its 95 % interval.
+
+    The interval lies between two of the ordered distances, whose places follow from the binomial
+    distribution alone: whatever the distances are distributed like, it holds the quantile in at least
+    95 % of the draws. (David and Nagaraja, "Order Statistics", 2003, section 7.1.)
+
+    Returns:
+        value, low, high. Beyond `largest` the value is None, the upper end is None wherever it is not
+        known, and the lower end is at most `largest`; with too few samples for one it is 0.
+    """
+    n = len(distance)
+    ordered = np.concatenate([[0.0], np.sort(distance), [np.inf]])
+    first, last = _places(n, share)
+    value, low, high = ordered[[_rank(n, share), first, last]]
+    return _known(value), min(float(low), largest), _known(high)
+
+
+def _known(distance: float) -> float | None:
+    return float(distance) if np.isfinite(distance) else None
+
+
+def _rank(n: int, share: float) -> int:
+    """The place of the quantile among n ordered samples, from 1; 0.1 · 30 is 3 and not 4."""
+    return max(1, int(np.ceil(n * share * (1 - 1e-12))))
+
+
+@lru_cache(maxsize=65536)
+def _places(n: int, share: float, alpha: float = ALPHA) -> tuple[int, int]:
+    """The places of the ends: 0 stands for no lower one, n + 1 for no upper one."""
+    at_most = bdtr(np.arange(n + 1.0), n, share)  # P(X ≤ k), X the number of samples within the quantile
+    first = int(np.searchsorted(at_most, alpha / 2))
+    last = int(np.searchsorted(at_most, 1 - alpha / 2)) + 1
+    return first, last
+
+
+def _name(share: float) -> str:
+    return "distance-median" if share == 0.5 else f"distance-q{100 * share:.12g}"
+
+
+@final
+class DistanceQuantiles(Metric):
+    """Median and quantiles of the smallest distance found, over all and per class, in the threat's unit.
+
+    Scores are called `distance-median`, `distance-q10` and so on. The value is None where the quantile
+    lies beyond the largest budget, and an end of the interval where it is not known.
+    """
+
+    scope: ClassVar = "sweep"
+    columns: ClassVar[frozenset[str]] = COLUMNS
+
+    quantiles: tuple[float, ...] = Field(
+        default=(0.1, 0.25, 0.5, 0.75, 0.9), description="shares of the samples, ascending, between 0 and 1"
+    )
+
+    @field_validator("quantiles")
+    @classmethod
+    def _ascending(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(low < high for low, high in zip((0.0, *shares), (*shares, 1.0), strict=True)):
+            raise ValueError("quantiles ascend, each between 0 and 1")
+        return shares
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """Every quantile over all samples, then those of each class; n counts samples."""
+        for label, distance, largest in groups(table):
+            for share in self.quantiles:
+                value, low, high = quantile(distance, share, largest)
+                yield Score(label, _name(share), value, low, high, len(distance))

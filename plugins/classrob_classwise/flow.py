@@ -1,0 +1,112 @@
+"""Where an attack sends the samples of a class: to whatever class is easiest, or to the one it aims at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+from pydantic import Field
+
+from classrob.intervals import rate
+from classrob.parts import Metric
+from classrob.table import Score, Table
+
+#: So many pairs of classes get a score; ten classes have ninety.
+PAIRS = 100
+
+
+@final
+class Flow(Metric):
+    """Of the samples of a class that are right without the threat, the share that ends in another class.
+
+    A score's label is the class that samples leave, its name `flow-to/` and the class they end in. Pairs
+    that no sample takes have no score.
+    """
+
+    columns: ClassVar[frozenset[str]] = frozenset({"sample", "label", "predicted"})
+
+    pairs: int = Field(
+        default=PAIRS, ge=1, description="at most so many pairs of classes, those with most samples"
+    )
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """By the class left, then the class taken; n counts the right samples of the class left."""
+        if table.budget is None:
+            return
+        right = set(clean["sample"][clean["predicted"] == clean["label"]])
+        rows = table.where(np.fromiter((s in right for s in table["sample"]), bool, len(table)))
+        taken = rows.confusion()
+        of = taken.sum(1)
+        np.fill_diagonal(taken, 0)
+        for i, j in _most(taken, np.flatnonzero(taken), self.pairs):
+            yield _share(table.classes[i], f"flow-to/{table.classes[j]}", int(taken[i, j]), int(of[i]))
+
+
+@final
+class TargetedFlow(Metric):
+    """Of the samples of a class that an attack drove towards another class, the share that arrived there.
+
+    Read from the trials of the attack `targeted-flow`, or of any ensemble whose members have goals.
+    """
+
+    columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
+
+    pairs: int = Field(
+        default=PAIRS, ge=1, description="at most so many pairs of classes, those with most arrivals"
+    )
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """By the class left, then the class aimed at; n counts the samples that were driven."""
+        trials = table.trials
+        if table.budget is None or trials is None:
+            return
+        yield from targeted_flow(
+            trials["label"], trials["goal"], trials["predicted"], table.classes, trials["sample"], self.pairs
+        )
+
+
+def targeted_flow(
+    label: np.ndarray[Any, Any],
+    target: np.ndarray[Any, Any],
+    predicted: np.ndarray[Any, Any],
+    classes: Sequence[str],
+    sample: np.ndarray[Any, Any] | None = None,
+    pairs: int = PAIRS,
+) -> Iterator[Score]:
+    """Of the samples of a class that an attack drove towards another one, the share that arrived there.
+
+    A score's label is the class that samples leave, its name `targeted-flow-to/` and the class aimed at.
+    A pair that was tried in vain has a score of 0; one that was not tried has none.
+
+    Args:
+        label: int [n], the true class of each trial's sample.
+        target: int [n], the class aimed at; trials with −1, or with the label itself, do not count.
+        predicted: int [n], the class of the judged image.
+        classes: their names.
+        sample: [n], whose trial it is: several trials of a sample at a target count once, as arrived if
+            any did. None where each trial is a sample of its own.
+        pairs: at most so many pairs, those with most arrivals.
+    """
+    k = len(classes)
+    aimed = (target >= 0) & (target != label)
+    _, who = np.unique(np.arange(len(label)) if sample is None else sample, return_inverse=True)
+    once, trial = np.unique(who[aimed] * k * k + label[aimed] * k + target[aimed], return_inverse=True)
+    arrived = np.zeros(len(once), np.int64)
+    np.maximum.at(arrived, trial, predicted[aimed] == target[aimed])
+    pair = once % (k * k)
+    tried = np.bincount(pair, minlength=k * k).reshape(k, k)
+    hits = np.bincount(pair[arrived == 1], minlength=k * k).reshape(k, k)
+    for i, j in _most(hits, np.flatnonzero(tried), pairs):
+        yield _share(classes[i], f"targeted-flow-to/{classes[j]}", int(hits[i, j]), int(tried[i, j]))
+
+
+def _most(count: np.ndarray[Any, Any], among: np.ndarray[Any, Any], most: int) -> list[tuple[int, int]]:
+    """Of a matrix's flat places, those with the largest counts, as (row, column) in the matrix's order."""
+    order = np.argsort(-count.flat[among], kind="stable")[:most]
+    return [divmod(place, count.shape[1]) for place in np.sort(among[order]).tolist()]
+
+
+def _share(label: str, name: str, hits: int, n: int) -> Score:
+    low, high = rate(hits, n)
+    return Score(label, name, hits / n, low, high, n)
