@@ -40,7 +40,7 @@ class Ensemble(Attack):
     )
 
     @abstractmethod
-    def members(self, classes: int, space: Space) -> Sequence[Member]:
+    def attacks(self, classes: int, space: Space) -> Sequence[Member]:
         """The attacks, in the order they are asked, for a model of so many classes and a space."""
 
     @final
@@ -70,7 +70,7 @@ def members_of(attack: Attack, name: str, classifier: Classifier, space: Space) 
     with torch.no_grad():
         classes = classifier(one.render(one.centre())).shape[1]
     classifier.meter = meter
-    return attack.members(classes, space)
+    return attack.attacks(classes, space)
 
 
 def propose(

@@ -32,7 +32,7 @@ class Ledger:
     basis: np.ndarray = field(init=False)
     keep: frozenset[int] = frozenset()
     kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
-    tried: list[tuple[int, int, str, int | None, int, float, float, int, int]] = field(default_factory=list)
+    tried: list[tuple[int, int, Trial]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shape = (len(self.labels), max(1, len(self.budgets)))
@@ -65,24 +65,25 @@ class Ledger:
         self, member: Member, samples: np.ndarray, levels: np.ndarray, verdict: Verdict, meter: Meter
     ) -> None:
         """Enter what one member of an ensemble made of samples at levels."""
-        columns = (
-            samples.tolist(),
-            levels.tolist(),
-            [member.name] * len(samples),
-            [member.goal] * len(samples),
-            verdict.predicted.tolist(),
-            verdict.margin.tolist(),
-            verdict.distance.tolist(),
-            meter.backwards.tolist(),
-            meter.forwards.tolist(),
-        )
-        self.tried += zip(*columns, strict=True)
+        for k, (i, level) in enumerate(zip(samples.tolist(), levels.tolist(), strict=True)):
+            trial = Trial(
+                "",
+                int(self.labels[i]),
+                self.budgets[level] if self.budgets else None,
+                member.name,
+                member.goal,
+                int(verdict.predicted[k]),
+                float(verdict.margin[k]),
+                float(verdict.distance[k]),
+                int(meter.backwards[k]),
+                int(meter.forwards[k]),
+            )
+            self.tried.append((i, level, trial))
 
     def trials(self, ids: tuple[str, ...]) -> list[Trial]:
         """The members' own verdicts as rows, by sample, then by budget, in the order they were asked."""
         return [
-            Trial(ids[i], int(self.labels[i]), self.budgets[j] if self.budgets else None, *rest)
-            for i, j, *rest in sorted(self.tried, key=lambda trial: trial[:2])
+            trial._replace(sample=ids[i]) for i, _, trial in sorted(self.tried, key=lambda tried: tried[:2])
         ]
 
     def records(self, ids: tuple[str, ...]) -> list[Record]:

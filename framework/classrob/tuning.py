@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
-from classrob.live import Classifier
+from classrob.live import ROWS, Classifier
 
 #: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
 WORTH, LARGER = 0.75, 0.93
@@ -51,7 +51,12 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
     largest = max(sizes[0], NUMBERS // max(1, images[0].numel()))
     best, each = sizes[0], torch.inf
     for size in (size for size in sizes if size <= largest):
-        seconds = _seconds(classifier, images, size)
+        try:
+            seconds = _seconds(classifier, images, size)
+        except torch.OutOfMemoryError:
+            if each == torch.inf and size > ROWS:
+                return tuned(classifier, images, max(ROWS, size // 2))
+            break
         if seconds / size <= LARGER * each:
             best, each = size, seconds / size
         elif size > 2 * best:
@@ -70,16 +75,15 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
 def _seconds(classifier: Classifier, images: Tensor, size: int) -> float:
     """The best of two gradients of a batch, after a warm-up."""
     batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
-    before, classifier.batch_size = classifier.batch_size, size
+    search = replace(classifier.twin(), batch_size=size)
     times = []
     for _ in range(3):
         begin = time.perf_counter()
         x = batch.clone().requires_grad_()
-        torch.autograd.grad(classifier.twin()(x).sum(), x)
+        torch.autograd.grad(search(x).sum(), x)
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
         times.append(time.perf_counter() - begin)
-    classifier.batch_size = before
     return min(times[1:])
 
 

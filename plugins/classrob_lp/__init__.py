@@ -31,6 +31,9 @@ def classrob_attacks() -> list[Component]:
         ),
         Component("curve", "classrob_lp.curve:Curve", "minimum-norm, then AutoAttack: for many budgets"),
         Component("fab", "classrob_lp.fab:FAB", "the fast adaptive boundary attack, for smallest changes"),
+        Component(
+            "minimum-norm", "classrob_lp.minimum_norm:MinimumNorm", "the smallest distance of every image"
+        ),
         Component("pgd", "classrob_lp.pgd:PGD", "projected gradient descent, with restarts and momentum"),
         Component("targeted-flow", "classrob_lp.flow:TargetedFlow", "every class aimed at from every image"),
         Component("square", "classrob_lp.square:Square", "random search by windows of pixels; no gradients"),

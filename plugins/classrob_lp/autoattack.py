@@ -35,28 +35,27 @@ def suite(version: Version, classes: int, space: Space, precision: Precision = "
     sparse = isinstance(space, L1Ball)
     ratio = "apgd-dlr" if classes > 2 else "apgd-dlr (margin)"
     targeted = "apgd-targeted" if classes > 3 else "apgd-targeted (margin)"
-    p: dict[str, Precision] = {"precision": precision}
     match version:
         case "standard":
             return [
-                Member("apgd-ce", ApgdCE(restarts=5 if sparse else 1, **p)),
-                Member(targeted, ApgdTargeted(targets=5 if sparse else 9, **p)),
-                Member("fab-targeted", FAB(targets=9, **p)),
-                Member("square", Square(steps=QUERIES, **p)),
+                Member("apgd-ce", ApgdCE(restarts=5 if sparse else 1, precision=precision)),
+                Member(targeted, ApgdTargeted(targets=5 if sparse else 9, precision=precision)),
+                Member("fab-targeted", FAB(targets=9, precision=precision)),
+                Member("square", Square(steps=QUERIES, precision=precision)),
             ]
         case "plus":
             return [
-                Member("apgd-ce", ApgdCE(restarts=5, **p)),
-                Member(ratio, ApgdDLR(restarts=5, **p)),
-                Member("fab", FAB(restarts=5, **p)),
-                Member("square", Square(steps=QUERIES, **p)),
-                Member(targeted, ApgdTargeted(targets=9, **p)),
-                Member("fab-targeted", FAB(targets=9, **p)),
+                Member("apgd-ce", ApgdCE(restarts=5, precision=precision)),
+                Member(ratio, ApgdDLR(restarts=5, precision=precision)),
+                Member("fab", FAB(restarts=5, precision=precision)),
+                Member("square", Square(steps=QUERIES, precision=precision)),
+                Member(targeted, ApgdTargeted(targets=9, precision=precision)),
+                Member("fab-targeted", FAB(targets=9, precision=precision)),
             ]
         case "rand":
             return [
-                Member("apgd-ce", ApgdCE(averaged=20, **p)),
-                Member(ratio, ApgdDLR(averaged=20, **p)),
+                Member("apgd-ce", ApgdCE(averaged=20, precision=precision)),
+                Member(ratio, ApgdDLR(averaged=20, precision=precision)),
             ]
 
 
@@ -69,7 +68,7 @@ class AutoAttack(Ensemble):
         default="standard", description="'plus' also attacks untargeted; 'rand' is for models that draw"
     )
 
-    def members(self, classes: int, space: Space) -> Sequence[Member]:
+    def attacks(self, classes: int, space: Space) -> Sequence[Member]:
         """The version's attacks, in float32."""
         return suite(self.version, classes, space)
 
@@ -81,6 +80,6 @@ class AutoAttackBfloat16(Ensemble):
     needs = NEEDS
     version: Version = Field(default="standard", description="as in 'autoattack'")
 
-    def members(self, classes: int, space: Space) -> Sequence[Member]:
+    def attacks(self, classes: int, space: Space) -> Sequence[Member]:
         """The version's attacks, in bfloat16."""
         return suite(self.version, classes, space, "bfloat16")

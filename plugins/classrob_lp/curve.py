@@ -27,7 +27,7 @@ class Curve(Ensemble):
         default="float32", description="of the search; what it finds is always judged in float32"
     )
 
-    def members(self, classes: int, space: Space) -> Sequence[Member]:
+    def attacks(self, classes: int, space: Space) -> Sequence[Member]:
         """The scout, then the suite."""
         scout = Member("minimum-norm", MinimumNorm(precision=self.precision), scout=True)
         return [scout, *suite(self.version, classes, space, self.precision)]

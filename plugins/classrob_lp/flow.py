@@ -45,7 +45,7 @@ class TargetedFlow(Ensemble):
     steps: int = Field(default=50, ge=1, description="gradients towards one class")
     individual: bool = Field(default=True, description="every class is tried on every sample")
 
-    def members(self, classes: int, space: Space) -> Sequence[Member]:
+    def attacks(self, classes: int, space: Space) -> Sequence[Member]:
         """One member a class."""
         goals = range(classes) if self.goals is None else [goal for goal in self.goals if goal < classes]
         return [Member(f"towards {goal}", Towards(goal=goal, steps=self.steps), goal=goal) for goal in goals]

@@ -53,7 +53,7 @@ class L1Ball(Offsets):
         """Towards the corner of ball and box that lies farthest along the slope, at length 1.
 
         The pixels of the largest slope go as far as the box lets them. Alone, the largest would be at the
-        box's face after a fraction of the budget; and signs of a fixed share climb less (docs).
+        box's face after a fraction of the budget.
         """
         corner = farthest(self.images.flatten(1), slope.flatten(1), self.budget)
         return (corner / corner.abs().sum(1, keepdim=True).clamp_min(1e-20)).view_as(slope)

@@ -138,16 +138,15 @@ class OnImages(nn.Module):
 
         Most files name their batch and hold nothing that depends on it; those run much faster whole.
         """
-        if self.whole is None:
-            parts = torch.cat([x[:1], 1.0 - x[:1], 0.5 * x[:1]]).repeat_interleave(batch, 0).detach()
-            with torch.no_grad():
-                alone = torch.cat([self.graph(part) for part in parts.split(batch)])
-                try:
-                    together = self.graph(parts)
-                except (RuntimeError, StudyError):  # a reshape that names the batch, most likely
-                    self.whole = False
-                else:
-                    self.whole = together.shape == alone.shape and torch.allclose(
-                        together, alone, rtol=1e-4, atol=1e-5
-                    )
-        return self.whole
+        if self.whole is not None:
+            return self.whole
+        parts = torch.cat([x[:1], 1.0 - x[:1], 0.5 * x[:1]]).repeat_interleave(batch, 0).detach()
+        with torch.no_grad():
+            alone = torch.cat([self.graph(part) for part in parts.split(batch)])
+            try:
+                together = self.graph(parts)
+            except (RuntimeError, StudyError):  # a reshape that names the batch, most likely
+                together = alone.new_zeros(0)
+        same = together.shape == alone.shape and torch.allclose(together, alone, rtol=1e-4, atol=1e-5)
+        self.whole = same
+        return same

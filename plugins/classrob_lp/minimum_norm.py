@@ -1,0 +1,182 @@
+"""The smallest distance of every image: a fast-minimum-norm search in any space, tightened by bisection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from classrob.pool import Live
+from classrob.search import State, StepwiseAttack
+from classrob.space import Space
+from classrob_lp.losses import margin, targeted_margin
+
+#: The first radius, in distances to the border of the linearised model: near ones end in near dead ends.
+AHEAD = 3.0
+#: Where the steepest direction is sparse, the linear estimate is of little use: then it is at most this
+#: share of the budget.
+MODEST = 0.1
+#: While nothing is found: by how much the radius grows at least, and by how much at most.
+GROWTH, LEAP = 1.6, 3.0
+#: By what share the radius shrinks and grows around the border, at first and at last.
+BREATH = (0.3, 0.002)
+#: A step's length in radii, at first and at last; where it turns towards a vertex, its share of the way.
+STRIDE, TURN = (1.0, 0.01), (0.2, 0.03)
+#: How many radii away a point has to be for its projection to be a vertex of ball and box.
+FAR = 1000.0
+#: The last evaluations, which bisect the ray, and how much nearer than the nearest point the first one is.
+RAYS, NEARER = 4, 0.005
+#: The radius stays this much below the nearest distance, so that rounding cannot make them equal.
+BELOW = 1.0 - 1e-4
+#: Other classes count in the climb by how far, in shares of the margin, they are behind the likeliest one.
+RIVALRY = 0.5
+
+
+@final
+class MinimumNorm(StepwiseAttack):
+    """The nearest misclassified point, by a projected search whose radius follows the border.
+
+    After Pintor et al. (2021), "Fast Minimum-norm Adversarial Attacks": a row's radius shrinks while it is
+    misclassified and grows while it is not, by less and less, as do its steps. The last evaluations bisect
+    the ray from the centre to the nearest point found. The space's budget is the largest radius.
+
+    Different from there: steps are in units of the radius, along the space's own steepest direction; the
+    first radius overshoots the linear estimate; schedules begin when something is found; and the margin
+    that is climbed mixes other classes while they are about as near as the nearest
+    (docs/explanation/performance.md has what that is worth).
+    """
+
+    persists: ClassVar[bool] = True
+
+    steps: int = Field(default=50, ge=1, description="evaluations of one restart, the last few on the ray")
+    momentum: float = Field(
+        default=0.8,
+        ge=0,
+        lt=1,
+        description="share of the earlier slopes that is kept, where the steepest direction is the slope's own",
+    )
+
+    def begin(self, live: Live) -> State:
+        """At the origin; later restarts at a random point as far away as the nearest found."""
+        z, nothing = live.origin, torch.zeros_like(live.space.budget)
+        if (again := live.restart > 0).any():
+            drawn = live.space.at(live.nearest.minimum(live.space.budget)).start(live.streams)
+            z = torch.where(_rows(again, z), drawn, z)
+        radius, since = torch.full_like(nothing, torch.inf), torch.full_like(nothing, -1.0)
+        nowhere, sparse = torch.zeros_like(z), _sparse(live.space)
+        return {"z": z, "slope": nowhere, "radius": radius, "since": since, "stands": nothing, "sparse": sparse}
+
+    def step(self, live: Live, state: State) -> State:
+        """One look at the model, then a step uphill or, at the end, the next point of the ray."""
+        z, before, walk = state["z"], live.nearest, self.steps - min(RAYS, self.steps // 5)
+        if (live.done | before.isfinite() & (live.age >= walk)).all():
+            live.logits(z)
+            state = {**state}
+        else:
+            state = self._uphill(live, state, before, walk)
+        if (wrong := live.nearest == 0).any():
+            live.leave(wrong)
+        ray = live.nearest.isfinite() & (live.age + 1 >= walk)
+        if ray.any():
+            stood = (live.age >= walk) & (live.nearest == before)
+            state["stands"] = torch.where(stood, live.space.distance(z), state["stands"])
+            fresh = live.nearest * (1.0 - NEARER * 2.0 ** (live.age + 1 - walk))
+            aim = torch.where(state["stands"] > 0, 0.5 * (state["stands"] + live.nearest), fresh)
+            share = (aim / live.nearest.clamp_min(torch.finfo(aim.dtype).tiny)).nan_to_num(0.0)
+            state["z"] = torch.where(_rows(ray, z), live.space.shrink(live.proof, share), state["z"])
+        return state
+
+    def _uphill(self, live: Live, state: State, before: Tensor, walk: int) -> State:
+        """The slope, the new radius, and the step: each row by what it alone has seen."""
+        space, z, old, since = live.space, state["z"], state["radius"], state["since"]
+        slope, _ = live.slope(z, _Rivals(live.target))
+        gap = -_Rivals(live.target).plain(live.last_logits, live.labels)
+        found, hit = live.nearest.isfinite(), live.nearest < before
+        steepest = space.at(old.minimum(MODEST * space.budget)).steepest(slope)
+        dual = (slope * steepest).flatten(1).sum(1).clamp_min(torch.finfo(slope.dtype).tiny)
+        border = space.distance(z) + gap / dual
+        settled = found | (old >= space.budget)
+        since = torch.where(settled & ((since < 0) | before.isinf() & found), live.age.to(since), since)
+        share = torch.where(settled, (live.age - since) / (walk - 1 - since).clamp_min(1.0), 0.0).clamp(
+            max=1.0
+        )
+        breath = _falling(BREATH, share)
+        first = torch.where(state["sparse"], border.minimum(MODEST * space.budget), AHEAD * border)
+        hunting = torch.where(old.isinf(), first, border.minimum(LEAP * old).maximum(GROWTH * old))
+        around = torch.where(
+            hit, live.nearest * (1.0 - breath), (old * (1.0 + breath)).minimum(BELOW * live.nearest)
+        )
+        radius = torch.where(found, around, hunting).nan_to_num(0.0).minimum(space.budget)
+        slope = slope / _rows(dual, z)
+        slope = torch.where(_rows(_own(steepest, slope), z), self.momentum * state["slope"], 0.0) + slope
+        z = _stepped(space.at(radius), z, slope, share, state["sparse"])
+        return {**state, "z": z, "slope": slope, "radius": radius, "since": since}
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """What is climbed: the margin to the target or, without one, to other classes by how near they are."""
+
+    target: Tensor
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The likeliest other classes' mean logit minus the true one; the weights are held constant."""
+        others = logits.detach().scatter(1, labels[:, None], -torch.inf)
+        behind = others - others.amax(1, keepdim=True)
+        scale = RIVALRY * margin(logits.detach(), labels).abs().clamp_min(torch.finfo(logits.dtype).tiny)
+        weights = torch.softmax(behind / scale[:, None], 1)
+        true = logits.gather(1, labels[:, None])[:, 0]
+        return self._aimed(logits, labels, (weights * logits).sum(1) - true)
+
+    def plain(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The margin itself."""
+        return self._aimed(logits, labels, margin(logits, labels))
+
+    def _aimed(self, logits: Tensor, labels: Tensor, untargeted: Tensor) -> Tensor:
+        targeted = targeted_margin(logits, labels, self.target.clamp_min(0))
+        return torch.where(self.target >= 0, targeted, untargeted)
+
+
+def _stepped(space: Space, z: Tensor, slope: Tensor, share: Tensor, sparse: Tensor) -> Tensor:
+    """A step uphill within the space's budgets, the radii; `share` of the walk is done.
+
+    Where directions are sparse (ℓ1), the box soon stops the few coordinates that move: there the step goes
+    part of the way to the vertex of ball and box that climbs most.
+    """
+    steepest, radius = space.steepest(slope), space.budget
+    length = _rows(radius * _falling(STRIDE, share), z)
+    stepped = space.project(z + length * steepest)
+    if sparse.any():
+        vertex, inside = space.centre() + _rows(radius, z) * steepest, space.project(z)
+        turned = inside + _rows(_falling(TURN, share), z) * (vertex - inside)
+        stepped = torch.where(_rows(sparse, z), turned, stepped)
+    return stepped
+
+
+def _falling(ends: tuple[float, float], share: Tensor) -> Tensor:
+    """From the first to the last along half a cosine."""
+    first, last = ends
+    return last + (first - last) * 0.5 * (1.0 + torch.cos(math.pi * share))
+
+
+def _own(direction: Tensor, slope: Tensor) -> Tensor:
+    """bool [n], is the direction the slope's own?"""
+    inner = (direction * slope).flatten(1).sum(1)
+    return inner > 0.999 * direction.flatten(1).norm(dim=1) * slope.flatten(1).norm(dim=1)
+
+
+def _sparse(space: Space) -> Tensor:
+    """bool [n], does the steepest direction leave most coordinates at rest, even where all have a slope?"""
+    centre = space.centre()
+    ramp = torch.linspace(1.0, 2.0, centre[0].numel(), device=centre.device).view_as(centre[0])
+    direction = space.at(1e-3 * space.budget).steepest(ramp.expand_as(centre).contiguous()).flatten(1)
+    return 2 * direction.count_nonzero(1) < direction.shape[1]
+
+
+def _rows(values: Tensor, z: Tensor) -> Tensor:
+    """Per-row numbers [n] in a shape that broadcasts over z."""
+    return values.reshape(-1, *[1] * (z.ndim - 1))

@@ -1,0 +1,149 @@
+"""The search's fast form of a model: it proposes, the judge's form decides; and batches that fit into memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from classrob.judge import judge
+from classrob.live import Batch, Classifier, Meter
+from classrob.results import Results
+from classrob.run import run
+from classrob.streams import Streams
+from classrob.study import make_study
+from classrob_lp.balls import LinfBall
+from classrob_lp.pgd import PGD
+
+
+class Net(nn.Module):
+    """A small convolutional net with fixed random weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16 * 64, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.conv(images).relu().flatten(1))
+
+
+class Liar(Net):
+    """Says a wrong class for every image as soon as it computes in bfloat16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = super().forward(images)
+        return logits.flip(1) * 100 if logits.dtype == torch.bfloat16 else logits
+
+
+def setting(net: nn.Module, n: int = 40) -> tuple[Classifier, Batch, Streams]:
+    classifier = Classifier(net, batch_size=16)
+    ids = tuple(map(str, range(n)))
+    streams = Streams.keyed(0, "d", ids, "c")
+    images = streams.fork("images").uniform(3, 8, 8)
+    with classifier.frozen(), torch.no_grad():
+        labels = classifier(images).argmax(1)
+    return classifier, Batch(ids, images, labels), streams
+
+
+def searched(attack: PGD, net: nn.Module, budget: float) -> tuple[Tensor, Meter, Batch, Classifier, Any]:
+    classifier, batch, streams = setting(net)
+    space = LinfBall(torch.full((len(batch),), budget), batch.images)
+    with classifier.frozen():
+        classifier.meter = Meter.of(len(batch))
+        z = attack.search(classifier, space, batch, streams, None)
+        meter, classifier.meter = classifier.meter, None
+        broken = judge(classifier, space, batch, z).broken
+    return broken, meter, batch, classifier, z
+
+
+def test_a_low_precision_search_believes_only_the_judge() -> None:
+    """A model whose bfloat16 form always errs: the search must go on to the end, since nothing is confirmed."""
+    broken, meter, batch, _, _ = searched(PGD(steps=6, precision="bfloat16"), Liar(), 1e-4)
+    assert not broken.any()
+    assert meter.backwards.tolist() == [6] * len(batch)
+    assert int(meter.forwards.min()) > 6  # what it took for broken was looked at in float32, and is counted
+
+
+def test_a_low_precision_search_finds_what_is_there() -> None:
+    precise, *_ = searched(PGD(steps=20), Net(), 0.05)
+    low, *_ = searched(PGD(steps=20, precision="bfloat16"), Net(), 0.05)
+    assert 0 < int(precise.sum()) < len(precise)
+    assert abs(int(precise.sum()) - int(low.sum())) <= 1
+
+
+def test_the_twin_leaves_the_model_alone() -> None:
+    classifier, batch, _ = setting(Net())
+    classifier.channels_last = True
+    before = {name: value.clone() for name, value in classifier.module.state_dict().items()}
+    with classifier.frozen(), torch.no_grad():
+        twin = classifier.twin()
+        assert twin is not classifier
+        assert torch.allclose(twin(batch.images), classifier(batch.images), atol=1e-5)
+        assert classifier.twin("bfloat16")(batch.images).dtype == torch.float32
+    assert classifier.module.conv.weight.is_contiguous()
+    assert all(torch.equal(value, before[name]) for name, value in classifier.module.state_dict().items())
+    assert all(weight.requires_grad for weight in classifier.module.parameters())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_finished_rows_ride_along_and_change_nothing(channels_last: bool) -> None:
+    """The same proposals and counts, whatever shares the batch."""
+    classifier, batch, streams = setting(Net())
+    classifier.channels_last = channels_last
+    space = LinfBall(torch.full((len(batch),), 0.05), batch.images)
+    found = []
+    with classifier.frozen():
+        for size in (16, 48, 7, 1):
+            classifier.batch_size, classifier.meter = size, Meter.of(len(batch))
+            z = PGD(steps=9, restarts=3).search(classifier, space, batch, streams, None)
+            found.append((z, classifier.meter.backwards, classifier.meter.forwards))
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+HUNGRY = """
+import torch
+
+
+class Hungry(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(192, 3)
+
+    def forward(self, images):
+        if len(images) > 16:
+            raise torch.OutOfMemoryError("too many rows")
+        return self.linear(images.flatten(1))
+
+
+def hungry():
+    torch.manual_seed(0)
+    return Hungry()
+"""
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_no_shard_is_lost(tmp_path: Path) -> None:
+    images = (torch.rand(70, 8, 8, 3, generator=torch.Generator().manual_seed(0)) * 255).to(torch.uint8)
+    np.savez(tmp_path / "data.npz", images=images.numpy(), labels=np.arange(70) % 3)
+    (tmp_path / "nets.py").write_text(HUNGRY)
+    study: dict[str, Any] = {
+        "name": "hungry",
+        "batch_size": 128,
+        "model": [{"use": "torch", "factory": "nets.py:hungry"}],
+        "dataset": [{"use": "arrays", "path": "data.npz"}],
+        "threat": [{"use": "linf", "budgets": [0.05], "attack": {"use": "pgd", "steps": 3}}],
+    }
+    assert run(make_study(study), tmp_path, tmp_path / "out") == 0
+    with Results.open(tmp_path / "out") as results:
+        assert len(results.table(results.conditions[1])) == 70
+        sizes = {
+            row[0]
+            for row in results.store.connection.execute("SELECT json_extract(how, '$.batch_size') FROM shard")
+        }
+    assert sizes == {16}
