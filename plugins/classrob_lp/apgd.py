@@ -36,13 +36,12 @@ class APGD(StepwiseAttack):
     @final
     def begin(self, live: Live) -> State:
         """Where each row starts."""
-        z = live.origin
+        z, space = live.origin, live.space
+        is_sparse = isinstance(space, L1Ball)
         if (random := live.fresh_start).any():
-            drawn = live.space.start(live.streams)
+            drawn = sparse.start(space, live.streams) if is_sparse else space.start(live.streams)
             z = torch.where(random.reshape(-1, *[1] * (z.ndim - 1)), drawn, z)
-        if isinstance(live.space, L1Ball):
-            return sparse.begin(live.space, z)
-        return momentum.begin(z)
+        return sparse.begin(z) if is_sparse else momentum.begin(z)
 
     @final
     def step(self, live: Live, state: State) -> State:

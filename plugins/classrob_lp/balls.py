@@ -135,7 +135,7 @@ class Linf(Threat):
     """
 
     pixels: ClassVar[bool] = True
-    default_attack: ClassVar[str] = "pgd"
+    default_attack: ClassVar[str] = "curve"
 
     budgets: Budgets = Field(description="ascending, largest pixel change in [0, 1]; numbers or '8/255'")
 
@@ -158,7 +158,7 @@ class L2(Threat):
     """The Euclidean norm of the offset is at most the budget, over pixels in [0, 1] and channels."""
 
     pixels: ClassVar[bool] = True
-    default_attack: ClassVar[str] = "pgd"
+    default_attack: ClassVar[str] = "curve"
 
     budgets: Budgets = Field(description="ascending, Euclidean norm over pixels in [0, 1]")
 

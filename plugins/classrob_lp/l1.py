@@ -30,10 +30,12 @@ STEPS = 80
 class L1Ball(Offsets):
     """Offsets whose absolute values sum to at most the budget, over all pixels and channels."""
 
+    @torch.no_grad()
     def project(self, z: Tensor) -> Tensor:
         """The nearest offsets in both ball and box. Croce and Hein (2021), "Mind the box".
 
-        Ball, then box, would give length away: what the box cuts off can be spent on other pixels.
+        Ball, then box, would give length away: what the box cuts off can be spent on other pixels. No
+        gradient passes.
         """
         return _shortened(z.flatten(1), self.images.flatten(1), self.budget).view_as(z)
 
@@ -49,6 +51,7 @@ class L1Ball(Offsets):
         """The sum of the absolute values."""
         return z.flatten(1).abs().sum(1)
 
+    @torch.no_grad()
     def steepest(self, slope: Tensor) -> Tensor:
         """Towards the corner of ball and box that lies farthest along the slope, at length 1.
 
@@ -58,6 +61,7 @@ class L1Ball(Offsets):
         corner = farthest(self.images.flatten(1), slope.flatten(1), self.budget)
         return (corner / corner.abs().sum(1, keepdim=True).clamp_min(1e-20)).view_as(slope)
 
+    @torch.no_grad()
     def sparse_steepest(self, slope: Tensor, count: Tensor) -> Tensor:
         """The signs of the `count` [n] coordinates with the largest slope (and of equals), at length 1."""
         size = slope.flatten(1).abs()
@@ -104,7 +108,7 @@ class L1(Threat):
     """The absolute changes of all pixels and channels sum to at most the budget, pixels in [0, 1]."""
 
     pixels: ClassVar[bool] = True
-    default_attack: ClassVar[str] = "pgd"
+    default_attack: ClassVar[str] = "curve"
 
     budgets: Budgets = Field(description="ascending, sum of absolute changes over pixels in [0, 1]")
 

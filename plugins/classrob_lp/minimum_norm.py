@@ -17,17 +17,17 @@ from classrob_lp.losses import margin, targeted_margin
 
 #: The first radius, in distances to the border of the linearised model: near ones end in near dead ends.
 AHEAD = 3.0
-#: Where the steepest direction is sparse, the linear estimate is of little use: then it is at most this
-#: share of the budget.
+#: Before there is a radius, the steepest direction is that of the ball with this share of the budget.
 MODEST = 0.1
+#: In a ball as small as this, directions show whether they are sparse.
+NARROW = 1e-3
 #: While nothing is found: by how much the radius grows at least, and by how much at most.
 GROWTH, LEAP = 1.6, 3.0
 #: By what share the radius shrinks and grows around the border, at first and at last.
 BREATH = (0.3, 0.002)
-#: A step's length in radii, at first and at last; where it turns towards a vertex, its share of the way.
-STRIDE, TURN = (1.0, 0.01), (0.2, 0.03)
-#: How many radii away a point has to be for its projection to be a vertex of ball and box.
-FAR = 1000.0
+#: A step's length in radii, at first and at last; and where directions are sparse (ℓ1), which needs several
+#: of them to come by all the coordinates that matter.
+STRIDE, SPARSE_STRIDE = (1.0, 0.01), (0.2, 0.02)
 #: The last evaluations, which bisect the ray, and how much nearer than the nearest point the first one is.
 RAYS, NEARER = 4, 0.005
 #: The radius stays this much below the nearest distance, so that rounding cannot make them equal.
@@ -52,7 +52,7 @@ class MinimumNorm(StepwiseAttack):
 
     persists: ClassVar[bool] = True
 
-    steps: int = Field(default=50, ge=1, description="evaluations of one restart, the last few on the ray")
+    steps: int = Field(default=40, ge=1, description="evaluations of one restart, the last few on the ray")
     momentum: float = Field(
         default=0.8,
         ge=0,
@@ -67,8 +67,8 @@ class MinimumNorm(StepwiseAttack):
             drawn = live.space.at(live.nearest.minimum(live.space.budget)).start(live.streams)
             z = torch.where(_rows(again, z), drawn, z)
         radius, since = torch.full_like(nothing, torch.inf), torch.full_like(nothing, -1.0)
-        nowhere, sparse = torch.zeros_like(z), _sparse(live.space)
-        return {"z": z, "slope": nowhere, "radius": radius, "since": since, "stands": nothing, "sparse": sparse}
+        state = {"z": z, "slope": torch.zeros_like(z), "radius": radius, "since": since}
+        return {**state, "stands": nothing, "sparse": _sparse(live.space)}
 
     def step(self, live: Live, state: State) -> State:
         """One look at the model, then a step uphill or, at the end, the next point of the ray."""
@@ -101,19 +101,17 @@ class MinimumNorm(StepwiseAttack):
         border = space.distance(z) + gap / dual
         settled = found | (old >= space.budget)
         since = torch.where(settled & ((since < 0) | before.isinf() & found), live.age.to(since), since)
-        share = torch.where(settled, (live.age - since) / (walk - 1 - since).clamp_min(1.0), 0.0).clamp(
-            max=1.0
-        )
+        share = (live.age - since) / (walk - 1 - since).clamp_min(1.0)
+        share = torch.where(settled, share, 0.0).clamp(max=1.0)
         breath = _falling(BREATH, share)
-        first = torch.where(state["sparse"], border.minimum(MODEST * space.budget), AHEAD * border)
-        hunting = torch.where(old.isinf(), first, border.minimum(LEAP * old).maximum(GROWTH * old))
-        around = torch.where(
-            hit, live.nearest * (1.0 - breath), (old * (1.0 + breath)).minimum(BELOW * live.nearest)
-        )
+        hunting = torch.where(old.isinf(), AHEAD * border, border.minimum(LEAP * old).maximum(GROWTH * old))
+        wider = (old * (1.0 + breath)).minimum(BELOW * live.nearest)
+        around = torch.where(hit, live.nearest * (1.0 - breath), wider)
         radius = torch.where(found, around, hunting).nan_to_num(0.0).minimum(space.budget)
         slope = slope / _rows(dual, z)
         slope = torch.where(_rows(_own(steepest, slope), z), self.momentum * state["slope"], 0.0) + slope
-        z = _stepped(space.at(radius), z, slope, share, state["sparse"])
+        length = torch.where(state["sparse"], _falling(SPARSE_STRIDE, share), _falling(STRIDE, share))
+        z = space.at(radius).move(z, slope, length)
         return {**state, "z": z, "slope": slope, "radius": radius, "since": since}
 
 
@@ -141,22 +139,6 @@ class _Rivals:
         return torch.where(self.target >= 0, targeted, untargeted)
 
 
-def _stepped(space: Space, z: Tensor, slope: Tensor, share: Tensor, sparse: Tensor) -> Tensor:
-    """A step uphill within the space's budgets, the radii; `share` of the walk is done.
-
-    Where directions are sparse (ℓ1), the box soon stops the few coordinates that move: there the step goes
-    part of the way to the vertex of ball and box that climbs most.
-    """
-    steepest, radius = space.steepest(slope), space.budget
-    length = _rows(radius * _falling(STRIDE, share), z)
-    stepped = space.project(z + length * steepest)
-    if sparse.any():
-        vertex, inside = space.centre() + _rows(radius, z) * steepest, space.project(z)
-        turned = inside + _rows(_falling(TURN, share), z) * (vertex - inside)
-        stepped = torch.where(_rows(sparse, z), turned, stepped)
-    return stepped
-
-
 def _falling(ends: tuple[float, float], share: Tensor) -> Tensor:
     """From the first to the last along half a cosine."""
     first, last = ends
@@ -173,7 +155,7 @@ def _sparse(space: Space) -> Tensor:
     """bool [n], does the steepest direction leave most coordinates at rest, even where all have a slope?"""
     centre = space.centre()
     ramp = torch.linspace(1.0, 2.0, centre[0].numel(), device=centre.device).view_as(centre[0])
-    direction = space.at(1e-3 * space.budget).steepest(ramp.expand_as(centre).contiguous()).flatten(1)
+    direction = space.at(NARROW * space.budget).steepest(ramp.expand_as(centre).contiguous()).flatten(1)
     return 2 * direction.count_nonzero(1) < direction.shape[1]
 
 

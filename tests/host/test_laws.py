@@ -32,7 +32,7 @@ FLOW = (
     ("plan", "pictures"),
     ("worker", "store"),
     ("preflight", "results"),
-    ("score", "run"),
+    ("score", "run", "trials"),
     ("report", "testing", "scaffold"),
     ("cli", "__main__"),
 )

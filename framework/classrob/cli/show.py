@@ -9,10 +9,11 @@ import click
 
 from classrob.catalog import Catalog
 from classrob.cli.tabular import FORMAT, emit
-from classrob.intervals import rate
 from classrob.results import Results
 from classrob.score import Row, scores
+from classrob.trials import Summary, summaries
 
+_TRIALS = [field.name for field in dataclasses.fields(Summary)]
 _COLUMNS = [field.name for field in dataclasses.fields(Row)]
 
 
@@ -36,7 +37,8 @@ def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
             )
             return
         if trials:
-            emit(_trials(results), style, [*_TRIALS])
+            found = [summary for c in results.conditions for summary in summaries(results, c)]
+            emit([dataclasses.asdict(one) for one in found], style, _TRIALS)
             return
         rows = scores(results, Catalog.installed())
         unfinished = [c for c in results.conditions if results.progress(c)[0] < results.progress(c)[1]]
@@ -49,34 +51,6 @@ def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
     if failures:
         click.echo(f"note: {len(failures)} failures; the first: {failures[0].reason}", err=True)
     emit([row.as_dict() for row in rows], style, _COLUMNS)
-
-
-#: The columns of `--trials`; `member` is the attack of the ensemble, `low` and `high` bound `value`.
-_TRIALS = (
-    "model", "dataset", "threat", "budget", "attack", "member", "label", "asked", "broken", "value", "low", "high",
-    "spent", "queries",
-)  # fmt: skip
-
-
-def _trials(results: Results) -> list[dict[str, object]]:
-    """For each member of an ensemble: the share that it broke of the samples it was asked to, by class too."""
-    rows: list[dict[str, object]] = []
-    for condition in results.conditions:
-        trials = results.table(condition).trials
-        if trials is None:
-            continue
-        names = (condition.model, condition.dataset, condition.threat)
-        for budget in condition.budgets:
-            here = trials.at(budget)
-            for member in dict.fromkeys(here["attack"]):
-                own = here.where(here["attack"] == member)
-                for label, part in ((None, own), *own.by_class()):
-                    broken, asked = int((part["predicted"] != part["label"]).sum()), len(part)
-                    cost = (int(part["spent"].sum()), int(part["queries"].sum()))
-                    share = (broken / asked, *rate(broken, asked))
-                    values = (*names, budget, condition.attack, member, label, asked, broken, *share, *cost)
-                    rows.append(dict(zip(_TRIALS, values, strict=True)))
-    return rows
 
 
 def _confusion(results: Results) -> list[dict[str, object]]:

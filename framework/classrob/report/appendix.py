@@ -87,3 +87,13 @@ def times(results: Results) -> tuple[str, str, float]:
                FROM plan p JOIN shard s ON s.key = p.shard"""
     first, last, seconds = results.store.connection.execute(query).fetchone()
     return first or "", last or "", seconds
+
+
+def manners(results: Results) -> list[dict[str, Any]]:
+    """How each model was run, each way once: batch size, threads, layout, and shards that ran so."""
+    query = """SELECT c.model, json_extract(s.how, '$.batch_size'), json_extract(s.how, '$.threads'),
+                      json_extract(s.how, '$.channels_last'), count(*)
+               FROM plan p JOIN shard s ON s.key = p.shard JOIN condition c ON c.id = p.condition
+               WHERE s.how != '{}' GROUP BY 1, 2, 3, 4 ORDER BY min(c.id), 2, 3"""
+    names = ("model", "batch_size", "threads", "channels_last", "shards")
+    return [dict(zip(names, row, strict=True)) for row in results.store.connection.execute(query)]

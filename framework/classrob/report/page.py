@@ -18,6 +18,7 @@ from classrob.report.facts import views
 from classrob.report.gallery import SMALL, galleries
 from classrob.results import Results
 from classrob.score import Row
+from classrob.trials import summaries
 
 
 def render(results: Results, rows: Sequence[Row]) -> str:
@@ -43,6 +44,7 @@ def render(results: Results, rows: Sequence[Row]) -> str:
             bases=appendix.bases(found),
             spent=sum(v.spent for v in found),
             queries=sum(v.queries for v in found),
+            manners=appendix.manners(results),
             first=first,
             last=last,
             seconds=seconds,
@@ -52,6 +54,7 @@ def render(results: Results, rows: Sequence[Row]) -> str:
             boards=overview.boards(found),
             start=next((v.index for v in found if not v.stored.clean), 0),
             galleries=galleries(results, found),
+            members={v.index: [t for t in summaries(results, v.stored) if t.label is None] for v in found},
             small=SMALL,
             method=RATE_METHOD,
             metrics=form.METRICS,
