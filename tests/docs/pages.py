@@ -4,7 +4,8 @@ Comments that mean something, each in the line above a fence:
 
 `<!-- file: NAME -->` the block is written to NAME; `<!-- not run: WHY -->` its commands are not run;
 `<!-- small: PATH=VALUE … -->` they run with a smaller study; `<!-- needs: MODULE -->` they run where that
-can be imported; `<!-- printed by: FILE -->` the block is what a Python file of the page prints.
+can be imported (a block of TOML may need several); `<!-- printed by: FILE -->` the block is what a Python file
+of the page prints.
 """
 
 from __future__ import annotations

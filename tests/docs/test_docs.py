@@ -297,8 +297,18 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def _needed(block: Block) -> list[pytest.MarkDecorator]:
+    """Skip a block that names plugins which are not installed here."""
+    absent = (
+        [n for n in block.says.split(", ") if importlib.util.find_spec(n) is None]
+        if block.mark == "needs"
+        else []
+    )
+    return [pytest.mark.skip(reason=f"needs {', '.join(absent)}")] if absent else []
+
+
 STUDIES = [
-    pytest.param(block.text, id=f"{ids(page)}:{index}")
+    pytest.param(block.text, id=f"{ids(page)}:{index}", marks=_needed(block))
     for page in PAGES
     for index, block in enumerate(blocks(page, "toml"))
     if block.says != "pyproject.toml" and not re.search(r"\./\w+\.py:", block.text)
