@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Self, final
 
+import torch
 from torch import Tensor
 
 from classrob.streams import Streams
+
+#: So many numbers of a tensor are worked on at a time, where there is a cache to stay in.
+CACHED = 50_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +60,24 @@ class Space(ABC):
     def move(self, z: Tensor, slope: Tensor, length: float | Tensor) -> Tensor:
         """z moved uphill along `slope` by `length` budgets (a number, or [n]), then projected."""
         step = (self.budget * length).reshape(-1, *[1] * (z.ndim - 1))
-        return self.project((step * self.steepest(slope)).add_(z))
+        moved = torch.empty_like(z)
+        for rows, part in self.parts:
+            moved[rows] = part.project((step[rows] * part.steepest(slope[rows])).add_(z[rows]))
+        return moved
+
+    @final
+    @cached_property
+    def parts(self) -> list[tuple[slice, Self]]:
+        """The space a few rows at a time: on a processor, what is computed step by step stays in its cache."""
+        n, on_cpu = len(self.budget), self.budget.device.type == "cpu"
+        rows = max(1, CACHED // max(1, self.centre()[:1].numel())) if on_cpu else n
+        if rows >= n:
+            return [(slice(0, n), self)]
+        return [(slice(i, i + rows), self._sliced(slice(i, i + rows))) for i in range(0, n, rows)]
+
+    def _sliced(self, rows: slice) -> Self:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: v[rows] for k, v in fields.items() if isinstance(v, Tensor)})
 
     @final
     def shrink(self, z: Tensor, share: Tensor) -> Tensor:

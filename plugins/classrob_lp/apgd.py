@@ -21,7 +21,9 @@ class APGD(StepwiseAttack):
     """Auto-PGD in any space; in the ℓ1 ball with steps as sparse as the best point (Croce and Hein, 2021).
 
     The first walk begins at a random point (in a sweep: where a larger budget ended). A sample leaves as
-    soon as any point that was looked at is misclassified.
+    soon as any point that was looked at is misclassified, the last one included, which is looked at
+    without a gradient. With averaged gradients none leaves, since one lucky draw proves nothing: there
+    the point of the largest mean loss is proposed.
     """
 
     steps: int = Field(default=100, ge=1, description="gradients of one restart")
@@ -37,26 +39,34 @@ class APGD(StepwiseAttack):
     def begin(self, live: Live) -> State:
         """Where each row starts."""
         z, space = live.origin, live.space
-        is_sparse = isinstance(space, L1Ball)
+        sparsely = isinstance(space, L1Ball)
         if (random := live.fresh_start).any():
-            drawn = sparse.start(space, live.streams) if is_sparse else space.start(live.streams)
+            drawn = sparse.start(space, live.streams) if sparsely else space.start(live.streams)
             z = torch.where(random.reshape(-1, *[1] * (z.ndim - 1)), drawn, z)
-        return sparse.begin(z) if is_sparse else momentum.begin(z)
+        return self._handing_on(sparse.begin(z) if sparsely else momentum.begin(z))
 
     @final
     def step(self, live: Live, state: State) -> State:
         """One gradient (or the mean of several), one step."""
-        slope, values = self._climbed(live, state["z"])
+        look = live.slope if self.averaged == 1 else partial(self._mean_slope, live)
+        slope, values = look(state["z"], self.objective(live))
         if isinstance(live.space, L1Ball):
-            return sparse.step(live.space, live.age, self.steps, state, slope, values)
-        return momentum.step(live.space, live.age, self.steps, state, slope, values)
+            return self._handing_on(sparse.step(live.space, live.age, self.steps, state, slope, values))
+        return self._handing_on(momentum.step(live.space, live.age, self.steps, state, slope, values))
 
-    def _climbed(self, live: Live, z: Tensor) -> tuple[Tensor, Tensor]:
-        slope, values = live.slope(z, self.objective(live))
-        for _ in range(self.averaged - 1):
-            another, more = live.slope(z, self.objective(live))
-            slope, values = slope + another, values + more
-        return slope, values
+    def _mean_slope(self, live: Live, z: Tensor, loss: Loss) -> tuple[Tensor, Tensor]:
+        """The mean over draws of the slope and of the loss; nothing that is seen counts as found."""
+        z = z.detach().requires_grad_()
+        slope, values = torch.zeros_like(z), torch.zeros_like(live.space.budget)
+        for _ in range(self.averaged):
+            drawn = loss(live.classifier(live.space.render(z)), live.labels)
+            slope += torch.autograd.grad(drawn.sum(), z)[0]
+            values += drawn.detach()
+        return slope / self.averaged, values / self.averaged
+
+    def _handing_on(self, state: State) -> State:
+        """The last point is handed on, since it is not looked at yet; with several draws a look says little."""
+        return state if self.averaged == 1 else {**state, "best": state["peak"]}
 
 
 @final

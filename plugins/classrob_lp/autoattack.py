@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from pydantic import Field
 
@@ -24,6 +24,9 @@ NEEDS: frozenset[Need] = frozenset({"labels", "logits", "gradients", "pixels"})
 #: The reference counts its first look at the image beside its 5,000 queries.
 QUERIES = 5001
 
+#: 100 moves of Auto-PGD; in the ℓ1 ball two gradients more, from which a row moves into a smaller ball.
+STEPS, SPARSE_STEPS = 100, 102
+
 
 def suite(version: Version, classes: int, space: Space, precision: Precision = "float32") -> list[Member]:
     """The attacks of a version, as its authors define it; at most one target less than there are classes.
@@ -35,27 +38,28 @@ def suite(version: Version, classes: int, space: Space, precision: Precision = "
     sparse = isinstance(space, L1Ball)
     ratio = "apgd-dlr" if classes > 2 else "apgd-dlr (margin)"
     targeted = "apgd-targeted" if classes > 3 else "apgd-targeted (margin)"
+    common: dict[str, Any] = {"steps": SPARSE_STEPS if sparse else STEPS, "precision": precision}
     match version:
         case "standard":
             return [
-                Member("apgd-ce", ApgdCE(restarts=5 if sparse else 1, precision=precision)),
-                Member(targeted, ApgdTargeted(targets=5 if sparse else 9, precision=precision)),
+                Member("apgd-ce", ApgdCE(restarts=5 if sparse else 1, **common)),
+                Member(targeted, ApgdTargeted(targets=5 if sparse else 9, **common)),
                 Member("fab-targeted", FAB(targets=9, precision=precision)),
                 Member("square", Square(steps=QUERIES, precision=precision)),
             ]
         case "plus":
             return [
-                Member("apgd-ce", ApgdCE(restarts=5, precision=precision)),
-                Member(ratio, ApgdDLR(restarts=5, precision=precision)),
+                Member("apgd-ce", ApgdCE(restarts=5, **common)),
+                Member(ratio, ApgdDLR(restarts=5, **common)),
                 Member("fab", FAB(restarts=5, precision=precision)),
                 Member("square", Square(steps=QUERIES, precision=precision)),
-                Member(targeted, ApgdTargeted(targets=9, precision=precision)),
+                Member(targeted, ApgdTargeted(targets=9, **common)),
                 Member("fab-targeted", FAB(targets=9, precision=precision)),
             ]
         case "rand":
             return [
-                Member("apgd-ce", ApgdCE(averaged=20, precision=precision)),
-                Member(ratio, ApgdDLR(averaged=20, precision=precision)),
+                Member("apgd-ce", ApgdCE(averaged=20, **common)),
+                Member(ratio, ApgdDLR(averaged=20, **common)),
             ]
 
 

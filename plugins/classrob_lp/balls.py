@@ -80,7 +80,8 @@ class LinfBall(Offsets):
 
     def project(self, z: Tensor) -> Tensor:
         """Every pixel clamped to the budget and to the box."""
-        return z.clamp(*self._reach)
+        low, high = self._reach
+        return z.maximum(low).minimum(high)  # several times faster than a clamp between tensors
 
     def start(self, streams: Streams) -> Tensor:
         """Uniform in the ball, then into the box."""
@@ -105,7 +106,7 @@ class L2Ball(Offsets):
         """Radially into the ball, then into the box, which only shortens an offset."""
         norm = self.distance(z).clamp_min(1e-20)
         share = self.rows((self.budget / norm).clamp(max=1.0))
-        return (z * share).clamp(self.darkest, self.brightest)
+        return (z * share).maximum(self.darkest).minimum(self.brightest)
 
     def start(self, streams: Streams) -> Tensor:
         """Uniform in the ball (a normal direction, radius u^(1/d)), then into the box."""

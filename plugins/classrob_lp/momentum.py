@@ -39,9 +39,9 @@ def begin(z: Tensor) -> State:
     return {
         "z": z,
         "old": z,
-        "best": z.clone(),
-        "best_slope": torch.zeros_like(z),
-        "loss_best": -torch.inf * one,
+        "peak": z.clone(),
+        "peak_slope": torch.zeros_like(z),
+        "loss_peak": -torch.inf * one,
         "loss_last": torch.inf * one,
         "loss_then": -torch.inf * one,
         "rises": one.to(torch.int64) * 0,
@@ -53,35 +53,38 @@ def begin(z: Tensor) -> State:
 @torch.no_grad()
 def step(space: Space, age: Tensor, steps: int, state: State, slope: Tensor, values: Tensor) -> State:
     """The next state, after the loss at z was `values` [n] and its gradient `slope`."""
-    z, best, best_slope, length = state["z"], state["best"], state["best_slope"], state["length"]
+    z, peak, peak_slope, length = state["z"], state["peak"], state["peak_slope"], state["length"]
     shape = (-1, *[1] * (z.ndim - 1))
-    rows = (values > state["loss_best"]).nonzero()[:, 0]
-    best[rows], best_slope[rows] = z[rows], slope[rows]
-    loss_best = torch.maximum(values, state["loss_best"])
+    rows = (values > state["loss_peak"]).nonzero()[:, 0]
+    peak[rows], peak_slope[rows] = z[rows], slope[rows]
+    loss_peak = torch.maximum(values, state["loss_peak"])
     rises = state["rises"] + (values > state["loss_last"])
     cut, loss_then = state["cut"], state["loss_then"]
     window = windows(steps).to(age.device)[age.clamp(max=steps)]
     if (due := window > 0).any():
         oscillates = rises <= RISES * window
-        idle = ~cut & (loss_then >= loss_best)
+        idle = ~cut & (loss_then >= loss_peak)
         cut_now = due & (oscillates | idle)
-        cut, loss_then = torch.where(due, cut_now, cut), torch.where(due, loss_best, loss_then)
+        cut, loss_then = torch.where(due, cut_now, cut), torch.where(due, loss_peak, loss_then)
         rises, length = torch.where(due, 0, rises), torch.where(cut_now, length / 2, length)
-        z = torch.where(cut_now.reshape(shape), best, z)
-        slope = torch.where(cut_now.reshape(shape), best_slope, slope)
-    move = space.move(z, slope, length)
+        z = torch.where(cut_now.reshape(shape), peak, z)
+        slope = torch.where(cut_now.reshape(shape), peak_slope, slope)
     first = (age == 0).reshape(shape)  # nothing to repeat yet
-    plain = move.clone() if first.any() else move  # the step without momentum
-    # new · move + (1 − new) · z + (1 − new) · (z − old), in place: a batch of images is too large for caches
-    move = space.project(move.mul_(NEW).add_(z, alpha=2 * (1 - NEW)).sub_(state["old"], alpha=1 - NEW))
-    if first.any():
-        move = torch.where(first, plain, move)
+    old, some, moved = state["old"], bool(first.any()), torch.empty_like(z)
+    for rows, part in space.parts:
+        here = z[rows]
+        step = part.move(here, slope[rows], length[rows])
+        plain = step.clone() if some else step
+        # new · step + (1 − new) · z + (1 − new) · (z − old), in place
+        step.mul_(NEW).add_(here, alpha=2 * (1 - NEW)).sub_(old[rows], alpha=1 - NEW)
+        repeated = part.project(step)
+        moved[rows] = torch.where(first[rows], plain, repeated) if some else repeated
     return {
-        "z": move,
+        "z": moved,
         "old": z,
-        "best": best,
-        "best_slope": best_slope,
-        "loss_best": loss_best,
+        "peak": peak,
+        "peak_slope": peak_slope,
+        "loss_peak": loss_peak,
         "loss_last": values,
         "loss_then": loss_then,
         "rises": rises,

@@ -42,9 +42,9 @@ def begin(z: Tensor) -> State:
     one = z.new_ones(len(z))
     return {
         "z": z,
-        "best": z.clone(),
-        "best_slope": torch.zeros_like(z),
-        "loss_best": -torch.inf * one,
+        "peak": z.clone(),
+        "peak_slope": torch.zeros_like(z),
+        "loss_peak": -torch.inf * one,
         "changed": _changed(z),
         "length": one.clone(),
     }
@@ -55,33 +55,33 @@ def step(space: L1Ball, age: Tensor, steps: int, state: State, slope: Tensor, va
     """The next state, after the loss at z was `values` [n] and its gradient `slope`."""
     ball, since, window, enters = _stage(age, steps)
     inner = space.at(ball * space.budget)
-    z, best, best_slope, loss_best = state["z"], state["best"], state["best_slope"], state["loss_best"]
-    rows = (values > loss_best).nonzero()[:, 0]
-    best[rows], best_slope[rows] = z[rows], slope[rows]
-    loss_best = torch.maximum(values, loss_best)
+    z, peak, peak_slope, loss_peak = state["z"], state["peak"], state["peak_slope"], state["loss_peak"]
+    rows = (values > loss_peak).nonzero()[:, 0]
+    peak[rows], peak_slope[rows] = z[rows], slope[rows]
+    loss_peak = torch.maximum(values, loss_peak)
     changed, length = state["changed"], state["length"]
     if (due := (since > 0) & (since % window == 0) & ~enters).any():
-        now = _changed(best)
+        now = _changed(peak)
         sparser = now < SPARSER * changed
         length = torch.where(due, torch.where(sparser, 1.0, (length / SHRINK).clamp_min(LEAST)), length)
         changed = torch.where(due, now, changed)
         back = (due & sparser).reshape(-1, 1, 1, 1)
-        z, slope = torch.where(back, best, z), torch.where(back, best_slope, slope)
+        z, slope = torch.where(back, peak, z), torch.where(back, peak_slope, slope)
     count = (changed / DENSER).clamp(1, z[0].numel()).to(torch.int64)
     move = z + space.rows(length * inner.budget) * inner.sparse_steepest(slope, count)
     if enters.any():  # a row goes on from its best point, whose loss in the smaller ball is not known yet
-        move = torch.where(enters.reshape(-1, 1, 1, 1), best, move)
+        move = torch.where(enters.reshape(-1, 1, 1, 1), peak, move)
     move = inner.project(move)
     if enters.any():
-        best = torch.where(enters.reshape(-1, 1, 1, 1), move, best)
+        peak = torch.where(enters.reshape(-1, 1, 1, 1), move, peak)
         changed = torch.where(enters, _changed(move), changed)
         length = torch.where(enters, 1.0, length)
-        loss_best = torch.where(enters, -torch.inf, loss_best)
+        loss_peak = torch.where(enters, -torch.inf, loss_peak)
     return {
         "z": move,
-        "best": best,
-        "best_slope": best_slope,
-        "loss_best": loss_best,
+        "peak": peak,
+        "peak_slope": peak_slope,
+        "loss_peak": loss_peak,
         "changed": changed,
         "length": length,
     }
