@@ -18,6 +18,7 @@ from classrob.results import Results
 from classrob.run import run
 from classrob.score import Row, scores
 from classrob.study import make_study
+from classrob.trials import summaries
 
 NETS = Path(__file__).parents[1] / "nets.py"
 
@@ -181,3 +182,24 @@ def test_real_networks_give_the_same_rows_in_any_batch(which: str, shared: Path,
         for row, first in zip(rows, found[0], strict=True):
             for x, y in zip(row[6:], first[6:], strict=True):
                 assert x == y or x == pytest.approx(y, rel=1e-5, abs=1e-6)
+
+
+def test_autoattack_finds_what_the_reference_finds(shared: Path, tmp_path: Path) -> None:
+    """cifar10-resnet-2b at 2/255, 500 rows: the reference's verdict is 54.0 % after APGD-CE, 53.4 % at the end."""
+    data = {
+        "model": [resnet_2b(shared)],
+        "dataset": [cifar(shared, limit=500)],
+        "threat": [{"use": "linf", "budgets": ["2/255"], "attack": "autoattack"}],
+        "metric": [{"use": "accuracy"}],
+    }
+    folder, rows = measured(data, tmp_path)
+    assert round(500 * value(rows, "linf")) <= 267 + 1
+    assert value(rows, "linf") > 0.2688 - 0.05  # certified by CROWN on all 10,000 images, less sampling
+    with Results.open(folder) as results:
+        (attacked,) = [c for c in results.conditions if not c.clean]
+        members = {s.member: s for s in summaries(results, attacked) if s.label is None}
+    assert list(members) == ["apgd-ce", "apgd-targeted", "fab-targeted", "square"]
+    assert abs(members["apgd-ce"].asked - members["apgd-ce"].broken - 270) <= 1
+    standing = members["square"].asked - members["square"].broken
+    assert standing == round(500 * value(rows, "linf"))
+    assert members["square"].queries >= 5000 * standing
