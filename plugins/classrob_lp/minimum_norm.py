@@ -52,7 +52,7 @@ class MinimumNorm(StepwiseAttack):
 
     persists: ClassVar[bool] = True
 
-    steps: int = Field(default=40, ge=1, description="evaluations of one restart, the last few on the ray")
+    steps: int = Field(default=30, ge=1, description="evaluations of one restart, the last few on the ray")
     momentum: float = Field(
         default=0.8,
         ge=0,
