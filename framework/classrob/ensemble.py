@@ -54,7 +54,8 @@ class Ensemble(Attack):
             if not len(rows):
                 break
             here, samples = space.select(rows), batch.select(rows)
-            found = propose(member, classifier, here, samples, streams.select(rows), answer[rows])
+            begin = None if start is None else start[rows]
+            found = propose(member, classifier, here, samples, streams.select(rows), begin)
             answer[rows] = found
             broken = judge(classifier, here, samples, found).broken
             rows = rows[~broken.to(rows.device)]

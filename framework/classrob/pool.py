@@ -124,7 +124,7 @@ class Live:
         self.done = pool.done[index]
         self.age = torch.where(self.done, 0, pool.age[index])  # a finished row is of an age that steps know
         self.finished = 0
-        self._at_work()
+        self.at_work()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -197,7 +197,7 @@ class Live:
             self._count(self.index[rows])
             with torch.no_grad():
                 exact = pool.judged(self.space.select(rows).render(z[rows]))
-            self._at_work()
+            self.at_work()
             broken[rows] = self._broken(exact, self.labels[rows])
         if broken.any():
             pool.answer[self.index[broken]] = z[broken]
@@ -227,7 +227,7 @@ class Live:
         self.done = self.done | rows
         self.age = torch.where(rows, 0, self.age)
         self.pool.done[self.index[rows]] = True
-        self._at_work()
+        self.at_work()
 
     def staying(self, fresh: int) -> Tensor:
         """int64: the rows that still search, and as many finished ones as fill the network's last places.
@@ -244,7 +244,8 @@ class Live:
         riders = over.nonzero()[:places, 0]
         return torch.cat([rows, riders])
 
-    def _at_work(self) -> None:
+    def at_work(self) -> None:
+        """What follows is charged to the rows that search."""
         self._count(self.index[~self.done], len(self))
 
     def _count(self, rows: Tensor, of: int | None = None) -> None:

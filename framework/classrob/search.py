@@ -87,3 +87,4 @@ class StepwiseAttack(Attack):
                 again = live.index[worn & (live.restart + 1 < walks)]
                 live.leave(worn)
                 waiting = torch.cat([waiting, pool.once_more(again)])
+                live.at_work()
