@@ -23,6 +23,9 @@ WORTH, LARGER = 0.75, 0.93
 #: Batch sizes that are tried, on a processor and on an accelerator.
 SIZES = {"cpu": (16, 32, 64, 128, 256), "other": (64, 128, 256, 512, 1024)}
 
+#: How often each is tried.
+ROUNDS = 3
+
 #: No batch larger than what took so many seconds is tried, nor one with more numbers in its images.
 PATIENCE, NUMBERS = 0.5, 2**25
 
@@ -49,42 +52,46 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
     kind = "cpu" if images.device.type == "cpu" else "other"
     sizes = SIZES[kind] if batch_size is None else (batch_size,)
     largest = max(sizes[0], NUMBERS // max(1, images[0].numel()))
-    best, each = sizes[0], torch.inf
-    for size in (size for size in sizes if size <= largest):
-        try:
-            seconds = _seconds(classifier, images, size)
-        except torch.OutOfMemoryError:
-            if each == torch.inf and size > ROWS:
-                return tuned(classifier, images, max(ROWS, size // 2))
-            break
-        if seconds / size <= LARGER * each:
-            best, each = size, seconds / size
-        elif size > 2 * best:
-            break
-        if seconds > PATIENCE:
-            break
+    fastest: dict[int, float] = {}
+    for _ in range(ROUNDS):  # in turn, so that a moment in which the processor is busy hits all sizes alike
+        for size in (size for size in sizes if size <= largest):
+            try:
+                seconds = _seconds(classifier, images, size)
+            except torch.OutOfMemoryError:
+                if size == sizes[0] and size > ROWS:
+                    return tuned(classifier, images, max(ROWS, size // 2))
+                largest = size - 1
+                break
+            fastest[size] = min(seconds / size, fastest.get(size, torch.inf))
+            if seconds > PATIENCE:
+                largest = size
+                break
+    best, each = sizes[0], fastest[sizes[0]]
+    for size, seconds in fastest.items():
+        if seconds <= LARGER * each:
+            best, each = size, seconds
     threads = most = torch.get_num_threads()
     if most > 1 and kind == "cpu":
         with limited(1):
-            alone = _seconds(classifier, images, best) / best
+            alone = min(_seconds(classifier, images, best) for _ in range(ROUNDS)) / best
         if each > WORTH * alone:
             threads, each = 1, alone
     return Tuning(best, threads, classifier.channels_last, round(1e6 * each, 2))
 
 
 def _seconds(classifier: Classifier, images: Tensor, size: int) -> float:
-    """The best of two gradients of a batch, after a warm-up."""
+    """The second of two gradients of a batch; the first is a warm-up."""
     batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size]
     search = replace(classifier.twin(), batch_size=size)
-    times = []
-    for _ in range(3):
+    seconds = 0.0
+    for _ in range(2):
         begin = time.perf_counter()
         x = batch.clone().requires_grad_()
         torch.autograd.grad(search(x).sum(), x)
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
-        times.append(time.perf_counter() - begin)
-    return min(times[1:])
+        seconds = time.perf_counter() - begin
+    return seconds
 
 
 @contextmanager

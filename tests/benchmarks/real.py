@@ -11,16 +11,25 @@ TESTS = Path(__file__).parents[1]
 SHARED = TESTS.parents[1] / "shared"
 
 
+#: The networks of MNIST by their name here: the factory in tests/nets.py and the file of weights.
+NETWORKS = {
+    "mnist": ("mnist_cnn", "mnist-convex-eps0.1.pth"),
+    "mnist-interp": ("mnist_interp_small", "mnist-interp-small-normal.safetensors"),
+    "mnist-latent": ("mnist_latent_arch0", "mnist-latent-arch0-plain.safetensors"),
+}
+
+
 def setting(which: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The model and data entries of a study: `mnist` or `cifar`."""
+    """The model and data entries of a study: `cifar`, or one of `NETWORKS` (the last two have no defence)."""
     if not SHARED.is_dir():
         sys.exit(f"this benchmark needs the folder {SHARED} with the models and images that it measures")
-    if which == "mnist":
+    if which in NETWORKS:
+        factory, weights = NETWORKS[which]
         model = {
             "use": "torch",
-            "name": "mnist-convex",
-            "factory": f"{TESTS / 'nets.py'}:mnist_cnn",
-            "weights": str(SHARED / "models" / "mnist-convex-eps0.1.pth"),
+            "name": "mnist-convex" if which == "mnist" else which,
+            "factory": f"{TESTS / 'nets.py'}:{factory}",
+            "weights": str(SHARED / "models" / weights),
         }
         return model, {
             "use": "parquet",
