@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from classrob.ensemble import Ensemble as Ensemble
     from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
+    from classrob.errors import NotCertifiable as NotCertifiable
     from classrob.fields import Budgets as Budgets
     from classrob.fields import Code as Code
     from classrob.fields import File as File
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from classrob.live import Classifier as Classifier
     from classrob.live import Samples as Samples
     from classrob.parts import Attack as Attack
+    from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
     from classrob.parts import Executor as Executor
     from classrob.parts import Metric as Metric
@@ -40,6 +42,7 @@ _HOME = {
     "Attack": "parts",
     "Batch": "live",
     "Budgets": "fields",
+    "Certifier": "parts",
     "Classifier": "live",
     "ClassrobError": "errors",
     "Code": "fields",
@@ -52,6 +55,7 @@ _HOME = {
     "Live": "pool",
     "Member": "ensemble",
     "Metric": "parts",
+    "NotCertifiable": "errors",
     "Model": "parts",
     "Recipe": "parts",
     "Samples": "live",

@@ -13,6 +13,7 @@ KINDS: dict[str, str] = {
     "dataset": "classrob.parts:Dataset",
     "threat": "classrob.parts:Threat",
     "attack": "classrob.parts:Attack",
+    "certifier": "classrob.parts:Certifier",
     "metric": "classrob.parts:Metric",
     "recipe": "classrob.parts:Recipe",
     "executor": "classrob.parts:Executor",

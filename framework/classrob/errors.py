@@ -5,6 +5,7 @@
     ClassrobError            1   anything below; also a shard that failed
     ├── UsageError           2   the command was called wrongly
     ├── StudyError           3   the study, or a file it names, is not usable
+    │   └── NotCertifiable   3   a certifier can prove nothing about such a model or threat
     ├── PluginError          4   a plugin is broken, clashes, or does not keep its promise
     ├── StoreError           5   the run's store cannot be read or written
     └── RequirementNotMet    6   a gate's requirement failed
@@ -36,6 +37,10 @@ class StudyError(ClassrobError):
     """The study, or a model, a data set or a file that it names, is not usable."""
 
     exit_code = 3
+
+
+class NotCertifiable(StudyError):
+    """A certifier can prove nothing about such a model, or in such a space."""
 
 
 class PluginError(ClassrobError):

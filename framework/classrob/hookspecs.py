@@ -41,6 +41,11 @@ def classrob_attacks() -> Sequence[Component]:  # pyright: ignore[reportReturnTy
 
 
 @hookspec
+def classrob_certifiers() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """The certifiers that the plugin offers."""
+
+
+@hookspec
 def classrob_metrics() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
     """The metrics that the plugin offers."""
 

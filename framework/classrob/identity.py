@@ -19,6 +19,7 @@ from classrob.parts import Part
 
 #: The modules of the host that decide what a row holds; a change of any makes old rows stale.
 ENGINE = (
+    "certification",
     "ensemble",
     "images",
     "judge",

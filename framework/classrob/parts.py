@@ -125,6 +125,20 @@ class Attack(Part):
         """
 
 
+class Certifier(Part):
+    """A proof, for some samples, that no attack can break them within a budget."""
+
+    @abstractmethod
+    def certify(self, classifier: Classifier, space: Space, batch: Batch) -> Tensor:
+        """bool [n]: True where no image of the space within its budget is misclassified.
+
+        False says nothing. `space.budget` [n] holds each sample's budget.
+
+        Raises:
+            NotCertifiable: it can prove nothing about such a model, or in such a space.
+        """
+
+
 class Metric(Part):
     """Rows of scores from rows of records."""
 

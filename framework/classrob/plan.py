@@ -12,7 +12,7 @@ from classrob.catalog import Catalog
 from classrob.errors import StudyError
 from classrob.identity import digest, engine_digest, identity
 from classrob.live import Samples
-from classrob.parts import Attack, Dataset, Metric, Model, Threat
+from classrob.parts import Attack, Certifier, Dataset, Metric, Model, Threat
 from classrob.records import Shard
 from classrob.study import Study
 from classrob.subset import opened
@@ -42,6 +42,7 @@ class Condition:
     dataset: Named[Dataset]
     threat: Named[Threat]
     attack: Named[Attack]
+    certifier: Named[Certifier] | None = None
 
     @property
     def clean(self) -> bool:
@@ -60,7 +61,8 @@ class Condition:
 
     def key(self, study: Study) -> str:
         """The content address of all that decides its records, samples apart."""
-        parts = (self.model.part, self.dataset.part, self.threat.part, self.attack.part)
+        named = (self.model, self.dataset, self.threat, self.attack, self.certifier)
+        parts = [one.part for one in named if one is not None]
         settings = (study.seed, study.exhaustive, study.spot_check, study.device.partition(":")[0])
         return digest(engine_digest(), [identity(part) for part in parts], settings)
 
@@ -97,7 +99,7 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
     models = list(_named(study.model, "model", catalog, base))
     datasets = list(_named(study.dataset, "dataset", catalog, base))
     threats = list(_threats(study, catalog, base))
-    return tuple(Condition(m, d, t, a) for m in models for d in datasets for t, a in threats)
+    return tuple(Condition(m, d, *rest) for m in models for d in datasets for rest in threats)
 
 
 def _named(
@@ -122,26 +124,28 @@ def _name(entry: Mapping[str, Any], where: str) -> str:
 
 
 def _make(entry: Mapping[str, Any], kind: str, catalog: Catalog, base: Path, where: str) -> Any:
-    fields = {key: value for key, value in entry.items() if key not in ("use", "name", "attack")}
-    if kind != "threat" and "attack" in entry:
-        fields["attack"] = entry["attack"]  # a stranger's field of that name, or an unknown key
+    taken = {"use", "name", "attack", "certifier"} if kind == "threat" else {"use", "name"}
+    fields = {key: value for key, value in entry.items() if key not in taken}
     return catalog.make(kind, entry["use"], fields, base, where)
 
 
-def _threats(study: Study, catalog: Catalog, base: Path) -> Iterable[tuple[Named[Threat], Named[Attack]]]:
-    """Every threat with each of its attacks; the unperturbed images first, asked for or not."""
+def _threats(
+    study: Study, catalog: Catalog, base: Path
+) -> Iterable[tuple[Named[Threat], Named[Attack], Named[Certifier] | None]]:
+    """Every threat with each of its attacks and its certifier; the unperturbed images first, asked for or not."""
     entries: list[Mapping[str, Any]] = [{"use": CLEAN}, *study.threat]
     taken: dict[tuple[str, str], int] = {}
     for index, entry in enumerate(entries):
         where = f"[[threat]] {index}"
         threat: Threat = _make(entry, "threat", catalog, base, where)
         name = _name(entry, where) if threat.budgets else CLEAN
+        proof = _certifier(entry, threat, catalog, base, f"{where} ('{entry['use']}'): certifier")
         attacks = entry.get("attack", threat.default_attack)
         for one in attacks if isinstance(attacks, list | tuple) else [attacks]:
             attack = _attack(one, threat, name, catalog, base, f"{where} ('{entry['use']}'): attack")
             if (name, attack.name) not in taken:
                 taken[name, attack.name] = index
-                yield Named(name, threat), attack
+                yield Named(name, threat), attack, proof
             elif name != CLEAN:
                 raise StudyError(
                     f"[[threat]] {taken[name, attack.name]} and {index} are both '{name}' with attack "
@@ -152,16 +156,32 @@ def _threats(study: Study, catalog: Catalog, base: Path) -> Iterable[tuple[Named
 def _attack(
     entry: Any, threat: Threat, threat_name: str, catalog: Catalog, base: Path, where: str
 ) -> Named[Attack]:
-    if isinstance(entry, str):
-        entry = {"use": entry}
-    if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
-        raise StudyError(f"{where} must be a name, or a table with `use` and fields, not {entry!r}")
+    entry = _table(entry, where)
     attack: Attack = _make(entry, "attack", catalog, base, where)
     if "pixels" in attack.needs and not threat.pixels:
         raise StudyError(
             f"{where} '{entry['use']}' needs pixels, and threat '{threat_name}' is no offset of pixels"
         )
     return Named(_name(entry, where), attack)
+
+
+def _certifier(
+    entry: Mapping[str, Any], threat: Threat, catalog: Catalog, base: Path, where: str
+) -> Named[Certifier] | None:
+    if "certifier" not in entry:
+        return None
+    table = _table(entry["certifier"], where)
+    if not threat.nested:
+        raise StudyError(f"{where}: a certificate holds at smaller budgets only where a threat is nested")
+    return Named(_name(table, where), _make(table, "certifier", catalog, base, where))
+
+
+def _table(entry: Any, where: str) -> Mapping[str, Any]:
+    """An attack's or a certifier's entry: a table, or a name that stands for one."""
+    table = {"use": entry} if isinstance(entry, str) else entry
+    if not isinstance(table, dict) or not isinstance(table.get("use"), str):
+        raise StudyError(f"{where} must be a name, or a table with `use` and fields, not {entry!r}")
+    return table
 
 
 def _cut(

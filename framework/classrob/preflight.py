@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from classrob.errors import StudyError
+from classrob.errors import NotCertifiable, StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
 from classrob.plan import Condition
+from classrob.streams import Streams
 from classrob.worker import Worker
 
 #: How many images are tried.
@@ -28,6 +30,7 @@ def preflight(worker: Worker, wanted: set[int]) -> Iterator[str]:
     """
     seen: set[tuple[str, str]] = set()
     for index, condition in enumerate(worker.conditions()):
+        yield from _certifiable(worker, condition) if index in wanted else ()
         pair = (condition.model.name, condition.dataset.name)
         if index not in wanted or pair in seen:
             continue
@@ -87,6 +90,24 @@ def _predicts(classifier: Classifier, condition: Condition, samples: Samples) ->
             f"model '{name}': an image's logits depend on the other images of the batch (batch norm without "
             "running statistics?), so no sample has a result of its own; use instance norm, or one that is fixed"
         )
+
+
+def _certifiable(worker: Worker, condition: Condition) -> Iterator[str]:
+    """A note when the certifier can prove nothing about the model: then it certifies nothing."""
+    if condition.certifier is None:
+        return
+    classifier, threat = worker.classifier(condition.model), condition.threat.part
+    batch = _first(classifier, condition, worker.samples(condition)).select(torch.arange(1))
+    streams = Streams.keyed(worker.study.seed, "preflight", batch.ids, "").to(classifier.device)
+    with classifier.frozen():
+        with torch.no_grad():
+            said = classifier(batch.images).argmax(1)
+        batch = replace(batch, labels=said)  # nobody tries to prove what is wrong already
+        space = threat.open(batch, classifier, streams)
+        try:
+            condition.certifier.part.certify(classifier, space.at(0.0 * space.budget), batch)
+        except NotCertifiable as error:
+            yield f"{condition.title}: nothing is certified: {one_line(error)}"
 
 
 def _first(classifier: Classifier, condition: Condition, samples: Samples) -> Batch:

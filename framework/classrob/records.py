@@ -31,8 +31,8 @@ class Record(NamedTuple):
         label: its class.
         budget: the budget, None without a threat.
         predicted: the class that the model gives to the judged image.
-        margin: true logit minus the largest other, of the judged image; None for an implied verdict.
-        distance: the judged image's distance from the original; None for an implied verdict.
+        margin: true logit minus the largest other, of the judged image; None for an implied or certified verdict.
+        distance: the judged image's distance from the original; None for an implied or certified one.
         proposed: the distance of what the attack proposed, before projection; None where nothing was.
         spent: gradient evaluations spent on this row.
         queries: forward passes spent on this row, those with a gradient included.
@@ -79,6 +79,7 @@ BASES = {
     "clean": "the unperturbed image was judged",
     "found": "a judged misclassified image within the budget",
     "stood": "attacked at this budget, and not broken",
+    "certified": "proven at this budget or a larger one of a nested threat: no attack can break it",
     "implied": "attacked at a larger budget of a nested threat, and not broken; not attacked here",
     "confirmed": "implied, then spot-checked: attacked here too, and not broken",
     "refuted": "implied, then spot-checked: attacked here, and broken",

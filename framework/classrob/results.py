@@ -126,7 +126,7 @@ class Results:
         records = self._rows(condition, "record", _COLUMNS)
         trials = self._rows(condition, "trial", _TRIAL)
         beside = Table(condition.classes, None, trials) if len(trials["label"]) else None
-        return Table(condition.classes, None, records, beside)
+        return Table(condition.classes, None, records, beside, "certifier" in condition.parts)
 
     def _rows(self, condition: Stored, table: str, kinds: dict[str, type]) -> dict[str, Any]:
         names = ", ".join("ifnull(r.goal, -1)" if name == "goal" else f"r.{name}" for name in kinds)

@@ -183,6 +183,8 @@ def _condition(index: int, condition: Condition, plan: Plan) -> tuple[Any, ...]:
         "attack": condition.attack,
     }
     parts = {kind: one.part.model_dump(mode="json") for kind, one in named.items()}
+    if (certifier := condition.certifier) is not None:
+        parts["certifier"] = {"name": certifier.name, **certifier.part.model_dump(mode="json")}
     attack = None if condition.attack.name == "none" else condition.attack.name
     return (
         index,

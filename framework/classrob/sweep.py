@@ -4,7 +4,8 @@ Two facts carry it where smaller sets lie inside larger ones. A sample broken at
 every larger one: exact, `found`. A sample that stood at a budget is taken to stand at every smaller
 one: `implied`. So a sample is attacked at the largest budget first and, while it breaks, just below
 the smallest distance found; a seeded share of the implied verdicts is attacked directly, and the
-disagreement is a score (`implied-error`); an exhaustive sweep implies nothing.
+disagreement is a score (`implied-error`); an exhaustive sweep implies nothing. What a certifier has
+proven to stand is not attacked, but for a seeded share that must not break.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from classrob.certification import ensure_true, proven
 from classrob.ensemble import Ensemble, Member, members_of, propose
 from classrob.judge import Verdict, judge
 from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier, Meter
-from classrob.parts import Attack
+from classrob.parts import Attack, Certifier
 from classrob.space import Space
 from classrob.streams import Streams
 
@@ -35,6 +37,7 @@ class Sweep:
         exhaustive: go on below a budget that a sample withstood, so that nothing is implied.
         spot_check: the share of implied verdicts that is attacked directly.
         keep: the rows whose perturbed images are kept for pictures.
+        certifier: what may prove that a sample stands, where the threat is nested.
     """
 
     classifier: Classifier
@@ -48,6 +51,7 @@ class Sweep:
     exhaustive: bool = False
     spot_check: float = 0.0
     keep: frozenset[int] = frozenset()
+    certifier: Certifier | None = None
 
     def run(self) -> Ledger:
         """Judge every sample at every budget."""
@@ -55,6 +59,7 @@ class Sweep:
         self.members = members_of(self.attack, self.attack_name, self.classifier, self.space)
         self.individual = isinstance(self.attack, Ensemble) and self.attack.individual
         everyone = np.arange(len(self.batch))
+        self.proof = np.full(len(self.batch), -1)  # the largest level at which each sample is certified
         if not self.budgets:
             verdict = self._judge(everyone, np.zeros(len(everyone), int), None)
             for i in range(len(everyone)):
@@ -70,6 +75,7 @@ class Sweep:
                 self.ledger.write(clean, i, i, level, "found")
         self._descend(everyone[~broken])
         self._check_implied()
+        self._check_proven()
         return self.ledger
 
     # -- strategies ---------------------------------------------------------------------------------
@@ -84,16 +90,17 @@ class Sweep:
 
     def _descend(self, samples: np.ndarray) -> None:
         """From the largest budget down to the first that a sample withstands, or (exhaustive) to the last."""
-        samples, levels, start = self._scouted(samples)
+        samples, levels, start = self._unproven(*self._scouted(samples))
         while len(samples):
             verdict = self._attempt(samples, levels, start)
             broken = verdict.broken.numpy()
             for k in np.flatnonzero(~broken).tolist():
                 self.ledger.write(verdict, k, int(samples[k]), int(levels[k]), "stood")
             lowest = self._tighten(samples, levels, verdict, np.flatnonzero(broken))
-            on = lowest > 0 if self.exhaustive else broken & (lowest > 0)
+            on = lowest - 1 > self.proof[samples]
+            on &= self.exhaustive | broken
             for k in np.flatnonzero(~broken & ~on):
-                self.ledger.basis[samples[k], : levels[k]] = "implied"
+                self.ledger.basis[samples[k], self.proof[samples[k]] + 1 : levels[k]] = "implied"
             samples, levels, start = self._below(samples, lowest, verdict, on)
         self._carry_upwards()
 
@@ -109,6 +116,23 @@ class Sweep:
         broken = verdict.broken.numpy()
         lowest = self._tighten(samples, levels, verdict, np.flatnonzero(broken))
         return self._below(samples, np.where(broken, lowest, len(self.budgets)), verdict, lowest > 0)
+
+    def _unproven(
+        self, samples: np.ndarray, levels: np.ndarray, start: Tensor | None
+    ) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+        """The rows that are still to be attacked, once a certifier has proven what it can below `levels`."""
+        if self.certifier is None or not len(samples):
+            return samples, levels, start
+        batch = self.batch.select(torch.from_numpy(samples).to(self.batch.labels.device))
+        proof = proven(
+            self.certifier, self.classifier, batch, levels, lambda rows, at: self._space(samples[rows], at)
+        )
+        self.proof[samples] = proof
+        for i, level in zip(samples.tolist(), proof.tolist(), strict=True):
+            self.ledger.basis[i, : level + 1] = "certified"
+        on = proof < levels
+        rows = None if start is None else start[torch.from_numpy(on).to(start.device)]
+        return samples[on], levels[on], rows
 
     def _below(
         self, samples: np.ndarray, lowest: np.ndarray, verdict: Verdict, on: np.ndarray
@@ -163,6 +187,17 @@ class Sweep:
         for k, (i, level) in enumerate(zip(rows.tolist(), levels.tolist(), strict=True)):
             self.ledger.write(verdict, k, i, level, "refuted" if verdict.broken[k] else "confirmed")
         self._carry_upwards()
+
+    def _check_proven(self) -> None:
+        """Attack a seeded share of the certified samples; none that is certified may ever break."""
+        if self.certifier is None:
+            return
+        draw = self.streams.fork("certified").uniform(1)[:, 0].cpu().numpy()
+        rows = np.flatnonzero((self.proof >= 0) & (draw < self.spot_check))
+        broken = np.isin(self.ledger.basis, ("found", "refuted"))
+        if len(rows):
+            broken[rows, self.proof[rows]] |= self._attempt(rows, self.proof[rows], None).broken.numpy()
+        ensure_true(self.proof, broken, self.batch, self.budgets, self.certifier)
 
     def _carry_upwards(self) -> None:
         """A sample broken at a budget is broken at every larger one."""

@@ -37,12 +37,14 @@ class Table:
         trials: the verdicts of an ensemble's members, one row a trial: sample, label, budget, attack (the
             member's name), goal (the class aimed at, −1 where any would do), predicted, margin, distance,
             spent, queries. None where the attack is a single one.
+        certified: was a certifier asked?
     """
 
     classes: tuple[str, ...]
     budget: float | None
     columns: dict[str, np.ndarray[Any, Any]] = field(repr=False)
     trials: Table | None = field(default=None, repr=False)
+    certified: bool = False
 
     def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
         return self.columns[column]

@@ -132,6 +132,7 @@ class Worker:
             exhaustive=self.study.exhaustive,
             spot_check=self.study.spot_check,
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
+            certifier=None if condition.certifier is None else condition.certifier.part,
         )
         ledger = sweep.run()
         examples = [example(sweep, ledger, row) for row in sorted(ledger.kept)]

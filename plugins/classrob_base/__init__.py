@@ -58,6 +58,11 @@ def classrob_metrics() -> list[Component]:
             "flip-rate", "classrob_base.metrics:FlipRate", "share of right predictions that the threat turns"
         ),
         Component(
+            "certified-accuracy",
+            "classrob_base.metrics:CertifiedAccuracy",
+            "share of samples proven to withstand every attack",
+        ),
+        Component(
             "implied-error",
             "classrob_base.metrics:ImpliedError",
             "share of implied verdicts found to be wrong",

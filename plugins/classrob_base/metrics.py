@@ -45,6 +45,19 @@ class Accuracy(Metric):
 
 
 @final
+class CertifiedAccuracy(Metric):
+    """Share of samples that no attack can break, by proof; per class and over all, where a certifier ran."""
+
+    columns: ClassVar[frozenset[str]] = frozenset({"label", "basis"})
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """All classes together, then each."""
+        if table.certified:
+            for name, part in [(None, table), *table.by_class()]:
+                yield _share(name, "certified-accuracy", int((part["basis"] == "certified").sum()), len(part))
+
+
+@final
 class WorstClassAccuracy(Metric):
     """The smallest class accuracy; its interval holds although the class was chosen after looking."""
 

@@ -38,3 +38,13 @@ def classrob_attacks() -> list[Component]:
         Component("targeted-flow", "classrob_lp.flow:TargetedFlow", "every class aimed at from every image"),
         Component("square", "classrob_lp.square:Square", "random search by windows of pixels; no gradients"),
     ]
+
+
+@hookimpl
+def classrob_certifiers() -> list[Component]:
+    """Proofs that no attack can succeed."""
+    return [
+        Component(
+            "crown", "classrob_lp.crown:Crown", "linear bounds of networks of affine operations and ReLUs"
+        )
+    ]

@@ -94,7 +94,7 @@ def test_study_keys_and_defaults() -> None:
         default = said[name][1]
         if field.is_required():
             assert default == "required", name
-        elif field.default == ():
+        elif field.default in ((), None):
             assert default == "none", name
         else:
             assert tomllib.loads(f"x = {default.strip('`')}")["x"] == field.default, name
@@ -433,3 +433,22 @@ def test_what_resume_and_share_says(study: Path, cli: Call) -> None:
     assert "taken over" not in alone.err
     planned = json.loads(cli("plan", study, "--out", out, "--format", "json").out)
     assert sum(row["missing"] for row in planned) == 0
+
+
+# -- attacks ------------------------------------------------------------------------------------------
+
+
+def test_lp_threats_and_attacks() -> None:
+    """The page has every one of the plugin, and the fields and defaults that it shows are the real ones."""
+    catalog = Catalog.installed()
+    for kind, heading in (("threat", "Threats"), ("attack", "Attacks")):
+        own = {o.component.name for o in catalog.list(kind) if o.plugin == "lp"}
+        said = rows(section("reference/attacks.md", heading))
+        assert set(said) == own
+        for name, cells in said.items():
+            for field, default in re.findall(r"`(\w+)` ([\w.]+)", cells[-1] if kind == "attack" else ""):
+                value = catalog.part_class(kind, f"lp/{name}")[0].model_fields[field].default
+                shown = (
+                    "all" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+                )
+                assert default == shown, f"{name}.{field}"

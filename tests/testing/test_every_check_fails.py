@@ -15,6 +15,7 @@ from classrob.testing.subject import PluginSubject
 
 from . import (
     broken_attacks,
+    broken_certifiers,
     broken_datasets,
     broken_executors,
     broken_metrics,
@@ -31,6 +32,7 @@ MODULES: dict[str, ModuleType] = {
     "dataset": broken_datasets,
     "threat": broken_threats,
     "attack": broken_attacks,
+    "certifier": broken_certifiers,
     "metric": broken_metrics,
     "recipe": broken_recipes,
     "executor": broken_executors,

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("plan", "Show a study's conditions and shards, done and missing; computes nothing."),
     "show": ("show", "Show a run's scores in the terminal."),
     "report": ("report", "Write a run's report as one self-contained HTML file."),
+    "audit": ("audit", "Look for signs that a model's robustness is an illusion of the attack."),
     "plugins": ("plugins", "List the installed plugins, broken ones with the cause."),
     "list": ("list", "List the parts of a kind: models, datasets, threats, attacks, …"),
     "describe": ("describe", "Explain a part: what it is, and its fields."),

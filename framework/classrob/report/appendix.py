@@ -57,11 +57,12 @@ def parts(views: Sequence[View], base: str) -> list[tuple[str, str, list[tuple[s
             "dataset": stored.dataset,
             "threat": stored.threat,
             "attack": stored.attack,
+            "certifier": stored.parts.get("certifier", {}).get("name"),
         }
         for kind, fields in stored.parts.items():
             rows = [(field, _field(value, base)) for field, value in fields.items() if value is not None]
             found.setdefault((kind, names.get(kind) or "none", json.dumps(rows)), rows)
-    order = {kind: i for i, kind in enumerate(("model", "dataset", "threat", "attack"))}
+    order = {kind: i for i, kind in enumerate(("model", "dataset", "threat", "attack", "certifier"))}
     items = sorted(found.items(), key=lambda item: order.get(item[0][0], len(order)))
     return [(kind, name, rows) for (kind, name, _), rows in items]
 

@@ -26,6 +26,10 @@ class Unit:
 #: The metrics that the report has words for; any other is shown by its name, as a plain number.
 METRICS = {
     "accuracy": Unit("Accuracy", "share of images classified right"),
+    "certified-accuracy": Unit(
+        "Certified",
+        "share of images proven to withstand every attack; the truth lies between it and the accuracy",
+    ),
     "worst-class-accuracy": Unit(
         "Worst class", "the lowest class accuracy; its interval allows for having picked the class afterwards"
     ),

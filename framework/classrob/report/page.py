@@ -16,6 +16,7 @@ from classrob.intervals import RATE_METHOD
 from classrob.report import appendix, detail, form, overview, words
 from classrob.report.facts import views
 from classrob.report.gallery import SMALL, galleries
+from classrob.report.honesty import honesty
 from classrob.results import Results
 from classrob.score import Row
 from classrob.trials import summaries
@@ -55,6 +56,7 @@ def render(results: Results, rows: Sequence[Row]) -> str:
             start=next((v.index for v in found if not v.stored.clean), 0),
             galleries=galleries(results, found),
             members={v.index: [t for t in summaries(results, v.stored) if t.label is None] for v in found},
+            audit=honesty(results),
             small=SMALL,
             method=RATE_METHOD,
             metrics=form.METRICS,

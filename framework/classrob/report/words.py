@@ -99,8 +99,30 @@ def attacked(view: View) -> list[str]:
     cut = view.cuts[view.middle]
     places = list(dict.fromkeys([view.middle, len(view.cuts) - 1]))
     where = f" at budget {view.labels[view.middle]}" if len(places) > 1 else ""
-    said = (overall(view, places), worst(view, cut, where), swallower(view, cut, where), implied(view))
+    said = (
+        overall(view, places),
+        worst(view, cut, where),
+        swallower(view, cut, where),
+        bracket(view, places),
+    )
+    said += (implied(view),)
     return [s for s in said if s]
+
+
+def bracket(view: View, places: Sequence[int]) -> str:
+    """Between what is proven and what was found: where robust accuracy lies."""
+    said = []
+    for i in places:
+        proof, found = view.row("certified-accuracy", view.cuts[i]), view.row("accuracy", view.cuts[i])
+        if proof is not None and found is not None:
+            where = f" at budget {view.labels[i]}" if len(view.cuts) > 1 else ""
+            said.append(f"between {percent(proof.value)} and {percent(found.value)}{where}")
+    if not said:
+        return ""
+    return (
+        f"On these images robust accuracy lies {', and '.join(said)}: the one is proven, the other is what the "
+        "attacks left."
+    )
 
 
 def implied(view: View) -> str:

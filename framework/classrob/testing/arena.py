@@ -17,6 +17,7 @@ from classrob.live import Batch, Classifier
 from classrob.parts import Attack, Threat
 from classrob.space import Space
 from classrob.streams import Streams
+from classrob.testing.fair import abridged, refused
 from classrob.testing.subject import Subject
 
 #: Images, channels, side and classes of everything that is tried here.
@@ -105,10 +106,13 @@ class Arena:
     def search(self, attack: Attack, start: Tensor | None = None, batch_size: int = 64) -> Tensor:
         """What the attack proposes, asked for as the host asks, but for the frozen classifier.
 
+        The members of an ensemble walk a few steps only.
+
         Raises:
             PluginError: it is no tensor of the space's shape.
         """
         self.classifier.batch_size = batch_size
+        attack = abridged(attack)
         size = len(self.batch) if attack.batches_itself else batch_size
         found: list[Tensor] = []
         with torch.random.fork_rng(devices=[]):
@@ -178,16 +182,6 @@ def arenas(attack: Attack, catalog: Catalog) -> Iterator[Arena]:
             yield arena(threat, name, network())  # a fresh one, in which nothing has been tried
     if refusal is not None and not accepted:
         raise refusal
-
-
-def refused(attack: Attack, where: Arena) -> StudyError | None:
-    """The error with which the attack says that it is not made for such a space, if it does."""
-    try:
-        with where.classifier.frozen():
-            where.select(torch.tensor([0])).search(attack)
-    except StudyError as error:
-        return error
-    return None
 
 
 def threats(catalog: Catalog) -> Iterator[tuple[str, Threat]]:

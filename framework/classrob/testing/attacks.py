@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from classrob.judge import judge
-from classrob.testing.arena import Arena, arena, arenas, linear, refused, threats
+from classrob.testing.arena import Arena, arena, arenas, linear, threats
+from classrob.testing.fair import abridged, refused, within_reach
 from classrob.testing.fault import Fault, failing
 from classrob.testing.subject import Subject
 from classrob.testing.trace import Trace, tensors_of
@@ -36,7 +37,7 @@ def proposes_points_of_the_space(subject: Subject) -> None:
             for begin in (None, where.space.start(where.streams.fork("start"))):
                 where.search(subject.part, begin)
             one = where.select(torch.tensor([3]))
-            raw: Any = subject.part.search(one.classifier, one.space, one.batch, one.streams, None)
+            raw: Any = abridged(subject.part).search(one.classifier, one.space, one.batch, one.streams, None)
         ensure(
             raw.dtype == centre.dtype,
             f"in {where.name} it returns {raw.dtype}, but the space has {centre.dtype}",
@@ -138,7 +139,7 @@ def finds_what_random_search_finds(subject: Subject) -> None:
         where = arena(threat, name, linear())
         if refused(subject.part, where):
             continue
-        where = replace(where, space=where.space.at(10.0 * where.space.budget))
+        where = within_reach(where)
         with where.classifier.frozen():
             found = judge(where.classifier, where.space, where.batch, where.search(subject.part)).broken
             chance = judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def reads_only_what_it_declares(subject: Subject) -> None:
     kept = subject.part.columns | ALWAYS
     for what, table, clean in _tables(subject.part):
         few = [
-            Table(t.classes, t.budget, {k: v for k, v in t.columns.items() if k in kept})
+            replace(t, columns={k: v for k, v in t.columns.items() if k in kept}, trials=None)
             for t in (table, clean)
         ]
         try:
@@ -106,7 +107,9 @@ def _table(attacked: bool, wrong: float) -> Table:
     budget = np.tile(np.array(budgets, dtype=np.float64), n)
     miss = (rng.random(len(label)) < wrong).astype(np.int64)
     predicted = (label + miss * rng.integers(1, len(CLASSES), len(label))) % len(CLASSES)
-    stood = np.where(budget == BUDGETS[0], rng.choice(["implied", "confirmed"], len(label)), "stood")
+    stood = np.where(
+        budget == BUDGETS[0], rng.choice(["implied", "confirmed", "certified"], len(label)), "stood"
+    )
     hit = np.where(budget == BUDGETS[0], rng.choice(["found", "refuted"], len(label)), "found")
     columns: dict[str, np.ndarray[Any, Any]] = {
         "sample": np.repeat([f"kit/{i}" for i in range(n)], len(budgets)).astype(object),
@@ -122,11 +125,11 @@ def _table(attacked: bool, wrong: float) -> Table:
             object
         ),
     }
-    return Table(CLASSES, None, columns)
+    return Table(CLASSES, None, columns, certified=attacked)
 
 
 def _rows(table: Table, index: np.ndarray[Any, Any]) -> Table:
-    return Table(table.classes, table.budget, {name: column[index] for name, column in table.columns.items()})
+    return replace(table, columns={name: column[index] for name, column in table.columns.items()})
 
 
 def _scores(metric: Metric, table: Table, clean: Table) -> list[Score]:

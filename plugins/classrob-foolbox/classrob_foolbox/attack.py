@@ -117,7 +117,7 @@ class FoolboxAttack(Attack):
 def _library() -> ModuleType:
     try:
         with warnings.catch_warnings(action="ignore"):  # of names that scipy has moved
-            importlib.import_module("foolbox.attacks")
+            importlib.import_module("foolbox.attacks.base")
             return importlib.import_module("foolbox")
     except ImportError as error:
         raise StudyError(
