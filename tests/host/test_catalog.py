@@ -176,3 +176,16 @@ def test_list_and_describe(cli: Callable[..., Called]) -> None:
     assert fields["steps"]["default"] == "20"
     assert fields["loss"]["type"] == "cross-entropy | margin | dlr"
     assert "Madry" in cli("describe", "pgd").out
+
+
+def test_two_factories_of_one_file_are_two_models(tmp_path: Path) -> None:
+    """Their rows must never be taken for each other's."""
+    from classrob.identity import identity
+
+    (tmp_path / "nets.py").write_text("def one(): ...\n\n\ndef other(): ...\n")
+    parts = [
+        Catalog.installed().make("model", "torch", {"factory": f"nets.py:{name}"}, tmp_path)
+        for name in ("one", "other", "one")
+    ]
+    first, second, again = map(identity, parts)
+    assert first == again != second

@@ -50,3 +50,14 @@ def test_the_number_is_put_back_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError), limited(before + 1):
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
+
+
+class Detached(torch.nn.Module):
+    """Lets no gradient through."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.detach().flatten(1)[:, :2]
+
+
+def test_a_model_without_a_gradient_is_timed_forwards() -> None:
+    assert tuned(Classifier(Detached()), IMAGES, 16).batch_size == 16

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
+from classrob.audit.findings import unchecked, weighed
 from classrob.audit.recorded import Recorded
 from classrob.audit.setting import Setting, looked_at
-from classrob.audit.signs import MODEL, SIGNS, THREAT, ModelSign, Sign, ThreatSign
+from classrob.audit.signs import MODEL, SIGNS, THREAT, ModelSign, ThreatSign
 from classrob.audit.stored import Audit, Cost, read, rows_of, write
 from classrob.audit.subject import Subject
-from classrob.audit.tally import Finding, NotChecked, Tally, weigh
+from classrob.audit.tally import Finding, NotChecked
 from classrob.catalog import Catalog
 from classrob.ensemble import Ensemble, members_of
 from classrob.errors import ClassrobError, StoreError, one_line
@@ -108,7 +109,7 @@ class Auditor:
         except ClassrobError as error:
             for name in SIGNS if mine else MODEL:
                 threats = list(mine) if name in THREAT else [None]
-                yield from (_silenced(first, t, None, name, one_line(error)) for t in threats)
+                yield from (unchecked(first, t, None, name, one_line(error)) for t in threats)
             return
         self.subjects.append(subject)
         with _timed(subject):
@@ -121,7 +122,7 @@ class Auditor:
                     if not sign.late:
                         yield self._finding(subject, setting, name, sign)
         if not mine:
-            yield from (_silenced(first, None, None, name, UNSEARCHED) for name in THREAT)
+            yield from (unchecked(first, None, None, name, UNSEARCHED) for name in THREAT)
 
     def _searched(self, first: Condition) -> Mapping[str, list[Condition]]:
         """The conditions of a model and data set that searched a nested threat, by threat."""
@@ -176,10 +177,10 @@ class Auditor:
                     else:
                         assert setting is not None, "a threat's sign without a threat"
                         tallies = sign.look(setting)
-                return _weighed(subject, threat, name, sign, tallies)
+                return weighed(subject, threat, name, sign, tallies)
             except (NotChecked, ClassrobError) as reason:
                 text = str(reason) if isinstance(reason, NotChecked) else one_line(reason)
-                return _silenced(subject.condition, threat, None, name, text)
+                return unchecked(subject.condition, threat, None, name, text)
             except torch.OutOfMemoryError:
                 if subject.batch_size <= ROWS:
                     raise
@@ -198,41 +199,6 @@ def _gradients(conditions: list[Condition], setting: Setting) -> dict[str, bool]
                 needs = {c.attack.name: members[0].attack.needs}
             found |= {name: "gradients" in need for name, need in needs.items()}
     return found
-
-
-def _weighed(subject: Subject, threat: str | None, name: str, sign: Sign, tallies: list[Tally]) -> Finding:
-    """The finding that comes of a sign's comparisons."""
-    found = weigh(tallies, sign.threshold, subject.classes)
-    tally, overall = found.tally, found.overall
-    said = f"{tally.says.format(hits=overall.hits, n=overall.n)}{_where(threat, tally.budget)}."
-    if found.loud:
-        said = f"{said} {sign.means} {sign.remedy}"
-    overturned = None if tally.stands is None else int((tally.hits & tally.stands).sum())
-    c = subject.condition
-    return Finding(
-        c.model.name,
-        c.dataset.name,
-        threat,
-        tally.budget,
-        name,
-        sign.title,
-        "fired" if found.loud else "silent",
-        sign.threshold,
-        overall,
-        found.classes,
-        overturned,
-        said,
-    )
-
-
-def _where(threat: str | None, budget: float | None) -> str:
-    return "" if threat is None or budget is None else f" ({threat} {budget:.4g})"
-
-
-def _silenced(c: Condition, threat: str | None, budget: float | None, name: str, reason: str) -> Finding:
-    """A sign that could not be looked for."""
-    names = (c.model.name, c.dataset.name, threat, budget, name, SIGNS[name].title)
-    return Finding(*names, "not checked", SIGNS[name].threshold, None, (), None, reason)
 
 
 @contextmanager
