@@ -35,7 +35,8 @@ def fired(
     study = {"name": "honest", "pictures": 0, "model": models, "dataset": [data], "threat": [threat]}
     assert run(make_study(study), folder, folder / "run") == 0
     made = audit(folder / "run", n)
-    assert {f.state for f in made.findings} <= {"fired", "silent"}
+    unchecked = {f.sign for f in made.findings if f.state == "not checked"}
+    assert unchecked <= (set() if len(models) > 1 else {"transfer-beats-gradients"})  # it needs another model
     print(*made.costs, sep="\n")
     return [(f.model, f.sign, f.text) for f in made.fired]
 
