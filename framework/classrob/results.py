@@ -124,9 +124,13 @@ class Results:
     def table(self, condition: Stored) -> Table:
         """All finished records of a condition, by sample in the data set's order, then by budget."""
         records = self._rows(condition, "record", _COLUMNS)
-        trials = self._rows(condition, "trial", _TRIAL)
-        beside = Table(condition.classes, None, trials) if len(trials["label"]) else None
-        return Table(condition.classes, None, records, beside, "certifier" in condition.parts)
+        certified = "certifier" in condition.parts
+        return Table(condition.classes, None, records, self.trials(condition), certified)
+
+    def trials(self, condition: Stored) -> Table | None:
+        """The verdicts of an ensemble's members, as `Table.trials` has them; None where there are none."""
+        rows = self._rows(condition, "trial", _TRIAL)
+        return Table(condition.classes, None, rows) if len(rows["label"]) else None
 
     def _rows(self, condition: Stored, table: str, kinds: dict[str, type]) -> dict[str, Any]:
         names = ", ".join("ifnull(r.goal, -1)" if name == "goal" else f"r.{name}" for name in kinds)

@@ -70,14 +70,11 @@ class Space(ABC):
     def parts(self) -> list[tuple[slice, Self]]:
         """The space a few rows at a time: on a processor, what is computed step by step stays in its cache."""
         n, on_cpu = len(self.budget), self.budget.device.type == "cpu"
-        rows = max(1, CACHED // max(1, self.centre()[:1].numel())) if on_cpu else n
+        one = self.select(slice(0, 1)).centre().numel()
+        rows = max(1, CACHED // max(1, one)) if on_cpu else n
         if rows >= n:
             return [(slice(0, n), self)]
-        return [(slice(i, i + rows), self._sliced(slice(i, i + rows))) for i in range(0, n, rows)]
-
-    def _sliced(self, rows: slice) -> Self:
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{k: v[rows] for k, v in fields.items() if isinstance(v, Tensor)})
+        return [(slice(i, i + rows), self.select(slice(i, i + rows))) for i in range(0, n, rows)]
 
     @final
     def shrink(self, z: Tensor, share: Tensor) -> Tensor:
@@ -91,7 +88,7 @@ class Space(ABC):
         return dataclasses.replace(self, budget=budget)
 
     @final
-    def select(self, index: Tensor) -> Self:
-        """The space of some rows; `index` is int64 (rows may repeat) or bool."""
+    def select(self, index: Tensor | slice) -> Self:
+        """The space of some rows; `index` is int64 (rows may repeat), bool, or a slice, which copies nothing."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})

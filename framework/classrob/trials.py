@@ -35,7 +35,7 @@ class Summary:
 
 def summaries(results: Results, condition: Stored) -> Iterator[Summary]:
     """By budget, then member in the order they were asked, then class; none where the attack is a single one."""
-    trials = results.table(condition).trials
+    trials = results.trials(condition)
     if trials is None or condition.attack is None:
         return
     for budget in condition.budgets:
