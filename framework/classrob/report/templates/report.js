@@ -57,8 +57,10 @@
     tip.replaceChildren(...lines.map((line, i) => make(i ? "div" : "b", "", line)));
     tip.hidden = false;
     const box = tip.getBoundingClientRect();
-    const inside = (wanted, most) => `${Math.max(8, Math.min(wanted + 14, most - 8))}px`;
-    Object.assign(tip.style, { left: inside(x, innerWidth - box.width), top: inside(y, innerHeight - box.height) });
+    // In the page's own coordinates, so that it stays at its place when the page is scrolled under it.
+    const inside = (wanted, most, scrolled) => `${scrolled + Math.max(8, Math.min(wanted + 14, most - 8))}px`;
+    const left = inside(x, root.clientWidth - box.width, scrollX);
+    Object.assign(tip.style, { left, top: inside(y, innerHeight - box.height, scrollY) });
   }
 
   class Condition {
@@ -294,6 +296,5 @@
   picker.parentElement.classList.add("ready");
   follow();
   addEventListener("hashchange", () => { if (/^#c\d+$/.test(location.hash)) follow(); });
-  addEventListener("scroll", hush, { passive: true });
   addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
 })();
