@@ -18,6 +18,7 @@ SEEN = {
     "Preprocessed": BLIND - {"large-budget-stands"},
     "Resized": {"not-deterministic"},
     "Shattered": {"black-box-beats-gradients"},
+    "Stepped": {"zero-gradients", "more-effort-helps", "random-start-matters", "noise-beats-gradients"},
     "Detached": {"black-box-beats-gradients", "large-budget-stands", "transfer-beats-gradients"},
     "Ungraphed": BLIND - {"large-budget-stands"},
     "Clipped": BLIND,

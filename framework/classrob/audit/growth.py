@@ -13,7 +13,7 @@ from classrob.judge import judge
 #: The budgets that are tried, as powers of the way from the run's largest to the one that is enough.
 STEPS = (1.0, 2 / 3, 1 / 3)
 #: The margin has a slope where the softmax is saturated, as it is on honest models far from their images.
-CLIMB = Probe("lp/pgd", {"steps": 40, "loss": "margin"}, "40 steps of PGD up the margin")
+CLIMB = Probe("lp/pgd", {"steps": 40, "loss": "margin"}, "40 steps of PGD on the margin")
 #: Walks of one image at one budget: from the image itself, then from random points that are classified right.
 WALKS = 4
 #: A random point that is misclassified is drawn half the way to the image, at most so often.

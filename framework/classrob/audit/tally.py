@@ -86,6 +86,12 @@ class Finding:
     overturned: int | None
     text: str
 
+    @property
+    def unsure(self) -> bool:
+        """Is it silent, with a share of all images above the threshold all the same?"""
+        share = None if self.overall is None else self.overall.value
+        return self.state == "silent" and share is not None and share > self.threshold
+
 
 @dataclass(frozen=True)
 class Weighed:
