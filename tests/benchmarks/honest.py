@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--budgets")
     args = parser.parse_args()
     sources = {"mnist": list(MNIST), "cifar10": list(CIFAR)}
-    names = sources.get(args.which, args.which.split(","))
+    names: list[str] = sources.get(args.which) or args.which.split(",")
     source = "mnist" if names[0] in MNIST else "cifar10"
     budgets = (args.budgets or BUDGETS[source]).split(",")
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
