@@ -20,7 +20,7 @@ def fired(made: Audit) -> list[tuple[str, str, str]]:
 
 
 def test_nothing_fires_on_mnist(shared: Path, tmp_path: Path) -> None:
-    made = audited(tmp_path, models(shared, list(MNIST)), images(shared, "mnist", 100), [0.1], 30)
+    made = audited(tmp_path, models(shared, list(MNIST)), images(shared, "mnist", 100), [0.1], 20)
     assert fired(made) == []
 
 

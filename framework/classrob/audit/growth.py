@@ -72,7 +72,7 @@ def growth(setting: Setting) -> list[Tally]:
 def _origins(setting: Setting, rows: np.ndarray, budget: float, walk: int) -> Tensor:
     """Where the rows' walk begins: at the image, or at a random point drawn to it until it is classified right."""
     space = setting.at(rows, budget)
-    z = space.centre()
+    z = space.centre().clone()
     if not walk:
         return z
     index = torch.from_numpy(np.flatnonzero(rows)).to(z.device)
