@@ -162,7 +162,7 @@ class Twin(nn.Module):
                 return self.whole(images.bfloat16())
             except torch.OutOfMemoryError:
                 raise
-            except RuntimeError:  # some operation mixes types: then torch chooses one for each, which is slower
+            except RuntimeError:  # an operation mixes types: then torch chooses for each, which is slower
                 self.whole = None
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.low):
             return self.module(images)
