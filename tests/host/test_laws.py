@@ -27,7 +27,7 @@ FLOW = (
     ("significance",),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
-    ("search", "ensemble", "certification"),
+    ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
     ("plan", "pictures"),
