@@ -112,9 +112,12 @@ def _code(thing: type | types.FunctionType | types.BuiltinFunctionType) -> bytes
     if (thing.__module__ or "").partition(".")[0] in ("torch", "builtins", "abc", "typing"):
         return name.encode()
     try:
-        path = Path(inspect.getfile(thing))
+        path = Path(inspect.getfile(thing)).resolve()
     except (TypeError, OSError):
         return uuid.uuid4().bytes
-    if not path.is_file() or "<" in thing.__qualname__:
+    functions = vars(thing).values() if isinstance(thing, type) else (thing,)
+    files = {f.__code__.co_filename for f in functions if isinstance(f, types.FunctionType)}
+    elsewhere = any(Path(file).resolve() != path for file in files)
+    if not path.is_file() or elsewhere or "<" in thing.__qualname__:
         return uuid.uuid4().bytes
     return f"{name} {file_digest(path)}".encode()

@@ -24,7 +24,7 @@ HOST = ROOT / "framework" / "classrob"
 FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "table", "fields", "intervals", "environment"),
-    ("significance",),
+    ("significance", "pairing"),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification", "memory", "handed"),

@@ -90,7 +90,7 @@ def parquet_of(table: pa.Table) -> bytes:
 def csv_of(table: pa.Table) -> bytes:
     """A CSV file in UTF-8; a text that a spreadsheet would run has an apostrophe before it."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file)  # ends lines as RFC 4180 says, and so quotes both of their characters
     writer.writerow(table.column_names)
     for batch in table.to_batches(max_chunksize=10_000):
         writer.writerows(
