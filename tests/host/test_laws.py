@@ -24,17 +24,20 @@ HOST = ROOT / "framework" / "classrob"
 FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "table", "fields", "intervals", "environment"),
+    ("significance", "pairing"),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
-    ("search", "ensemble", "certification"),
+    ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
     ("plan", "pictures"),
     ("worker", "store"),
     ("preflight", "results"),
     ("score", "run", "trials", "audit"),
-    ("report", "testing", "scaffold"),
-    ("cli", "__main__"),
+    ("comparison", "requirement", "query"),
+    ("report", "testing", "scaffold", "junit"),
+    ("export",),
+    ("cli", "__main__", "evaluation"),
 )
 
 
