@@ -39,9 +39,14 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=50000)
     parser.add_argument("--budgets", type=int, default=16)
+    parser.add_argument("--write", type=Path, help="only write the run's store, into this folder")
     size = parser.parse_args()
+    if size.write:
+        write_large(size.write, size.classes, size.samples, size.budgets)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        write_large(Path(folder), size.classes, size.samples, size.budgets)
+        # in a process of its own: a child's peak of memory begins at that of its parent
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--write", folder], check=True)
         rows = []
         for command in COMMANDS:
             runs = [measured([*command[:1], folder, *command[1:]]) for _ in range(RUNS)]
