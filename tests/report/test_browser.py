@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -233,7 +234,8 @@ def test_everything_essential_is_there_without_a_script(visit: Visit) -> None:
     page = visit("ten", script=False)
     assert len(page.find_elements(By.CSS_SELECTOR, ".condition")) == 6
     assert all(
-        e.is_displayed() for e in page.find_elements(By.CSS_SELECTOR, ".condition, .classes, .heat, .curve")
+        e.is_displayed()
+        for e in page.find_elements(By.CSS_SELECTOR, ".condition, .classes, .heat, .condition .curve")
     )
     assert not page.find_element(By.ID, "picker").is_displayed()
     assert not page.find_element(By.ID, "theme").is_displayed()
@@ -338,3 +340,21 @@ def test_a_link_to_a_class_opens_its_page(visit: Visit) -> None:
         page.find_element(By.CSS_SELECTOR, ".condition.shown .classes tbody th").get_attribute("title")
     )
     assert len(page.find_elements(By.CSS_SELECTOR, ".condition.shown .classes tr.kept")) == 1
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_no_serious_fault(visit: Visit, width: int, dark: bool) -> None:
+    kit = pytest.importorskip("axe_core_python", reason="needs axe-core-python, which holds axe-core")
+    axe = (files(kit) / "axe.min.js").read_text("utf-8")
+    page = visit("two", width, dark)
+    page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.execute_script(axe)
+    page.set_script_timeout(100)
+    found = page.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations"
+        ".filter((v) => ['serious', 'critical'].includes(v.impact))"
+        ".map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200))])))"
+    )
+    assert found == []
