@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from classrob.catalog import Catalog
@@ -31,7 +31,7 @@ class Row:
 
     def as_dict(self) -> dict[str, str | float | int | None]:
         """The row as plain data."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def scores(results: Results, catalog: Catalog) -> list[Row]:
@@ -45,7 +45,11 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
             clean = (source, results.table(source))
         table = clean[1] if condition is source else results.table(condition)
         if len(table):
-            rows += [row for metric in metrics for row in _rows(condition, metric, table, clean[1])]
+            cuts = [(budget, table.at(budget)) for budget in condition.budgets or (None,)]
+            for metric in metrics:
+                if metric.columns <= table.columns.keys():
+                    parts = cuts if metric.scope == "budget" else [(None, table)]
+                    rows += _rows(condition, metric, parts, clean[1])
     return rows
 
 
@@ -59,15 +63,11 @@ def _metrics(results: Results, catalog: Catalog) -> list[Metric]:
     ]
 
 
-def _rows(condition: Stored, metric: Metric, table: Table, clean: Table) -> Iterator[Row]:
-    if not metric.columns <= table.columns.keys():
-        return
-    cuts: tuple[float | None, ...] = condition.budgets or (None,)
-    for budget in cuts if metric.scope == "budget" else (None,):
-        part = table.at(budget)
-        if not len(part):
-            continue
-        for score in metric.compute(part, clean):
+def _rows(
+    condition: Stored, metric: Metric, parts: Sequence[tuple[float | None, Table]], clean: Table
+) -> Iterator[Row]:
+    for budget, table in parts:
+        for score in metric.compute(table, clean) if len(table) else ():
             yield Row(
                 condition.model,
                 condition.dataset,

@@ -43,21 +43,20 @@ def groups(table: Table) -> Iterator[Group]:
     if not len(rows):
         return
     largest = float(rows["budget"].max())
-    place = {sample: i for i, sample in enumerate(dict.fromkeys(rows["sample"]))}
-    at = np.fromiter((place[sample] for sample in rows["sample"]), np.int64, len(rows))
-    label = np.empty(len(place), np.int64)
+    at = rows.numbers
+    label = np.empty(at.max() + 1, np.int64)
     label[at] = rows["label"]
     known = np.where(np.isnan(rows["distance"]), rows["budget"], rows["distance"])
     broken = rows["predicted"] != rows["label"]
-    distance = np.full(len(place), np.inf)
-    np.minimum.at(
-        distance, at[broken], np.minimum(known[broken], largest)
-    )  # the judge allows a rounding more
+    distance = np.full(len(label), np.inf)
+    # the judge allows a rounding more than the largest budget
+    np.minimum.at(distance, at[broken], np.minimum(known[broken], largest))
     yield Group(None, distance, largest)
-    for index, name in enumerate(table.classes):
-        mine = label == index
-        if mine.any():
-            yield Group(name, distance[mine], largest)
+    order = np.argsort(label, kind="stable")
+    ends = np.bincount(label, minlength=len(table.classes)).cumsum()
+    for name, mine in zip(table.classes, np.split(distance[order], ends[:-1]), strict=True):
+        if len(mine):
+            yield Group(name, mine, largest)
 
 
 def quantile(

@@ -23,7 +23,7 @@ HOST = ROOT / "framework" / "classrob"
 #: Law 1: data flows downwards through these rooms, so imports only ever point upwards in this list.
 FLOW = (
     ("errors", "component", "streams", "images"),
-    ("space", "live", "records", "table", "fields", "intervals", "significance", "environment"),
+    ("space", "live", "records", "packing", "table", "fields", "intervals", "significance", "environment"),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification"),
