@@ -78,16 +78,3 @@ def _above(hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], p: np.ndarray[An
     at_least = np.where(hits > 0, betainc(np.maximum(hits, 1), n - hits + 1, p), 1.0)
     more = np.where(hits < n, betainc(hits + 1, np.maximum(n - hits, 1), p), 0.0)
     return (at_least + more) / 2
-
-
-def extremes(
-    hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Intervals of the smallest of several rates, and of the gap between the largest and the smallest.
-
-    Simultaneous: each rate's interval at 1 − 0.05/k (Bonferroni), so that the smallest, chosen after
-    looking, is still covered; coverage is at least 95 %, for many classes above it.
-    """
-    low, high = rates(hits, n, ALPHA / len(n))
-    gap = max(0.0, float(low.max() - high.min())), float(high.max() - low.min())
-    return (float(low.min()), float(high.min())), gap
