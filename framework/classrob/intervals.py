@@ -73,7 +73,9 @@ def _at_least(hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], tail: float) 
     return np.where(hits <= 0, 0.0, np.where(hits > n, 1.0, found))
 
 
-def _above(hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], p: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _above(
+    hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], p: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
     """P(X > hits) + P(X = hits) / 2 for X ~ binomial(n, p)."""
     at_least = np.where(hits > 0, betainc(np.maximum(hits, 1), n - hits + 1, p), 1.0)
     more = np.where(hits < n, betainc(hits + 1, np.maximum(n - hits, 1), p), 0.0)

@@ -117,7 +117,11 @@ class Results:
                 "sample": lambda: np.array(list(self._samples), dtype=object)[places],
                 "place": lambda: places,
                 "basis": lambda: np.array(list(self._bases), dtype=object)[rows["basis"]],
-                **{name: partial(_column, rows, name) for name in LAYOUT.names if name not in ("sample", "basis")},
+                **{
+                    name: partial(_column, rows, name)
+                    for name in LAYOUT.names
+                    if name not in ("sample", "basis")
+                },
             }
         )
         certified = "certifier" in condition.parts

@@ -68,7 +68,7 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
 
 
 def _together(parts: Sequence[tuple[Stored, Table]]) -> Table:
-    """The rows of several conditions as one table, with the columns threat and attack (`none` where nothing searched)."""
+    """The rows of several conditions as one table, with columns threat and attack (`none` where nothing searched)."""
     first = parts[0][1]
     shared = [name for name in first.columns if all(name in table.columns for _, table in parts)]
     columns = {name: np.concatenate([table[name] for _, table in parts]) for name in shared}
@@ -96,11 +96,11 @@ def _rows(
 ) -> Iterator[Row]:
     for budget, table in parts:
         for score in metric.compute(table, clean) if len(table) else ():
-            yield _row((condition.model, condition.dataset, condition.threat), budget, condition.attack, score)
+            yield _row(
+                (condition.model, condition.dataset, condition.threat), budget, condition.attack, score
+            )
 
 
-def _row(
-    where: tuple[str, str, str | None], budget: float | None, attack: str | None, score: Score
-) -> Row:
+def _row(where: tuple[str, str, str | None], budget: float | None, attack: str | None, score: Score) -> Row:
     numbers = score.value, score.low, score.high, score.n
     return Row(*where, budget, attack, None, score.name, score.label, *numbers)

@@ -74,7 +74,9 @@ def _spread(hits: tuple[int, ...], n: tuple[int, ...]) -> Spread:
     errors = np.sqrt(smooth * (1 - smooth) / sizes)
     noise = float(np.sqrt((errors**2).mean()))
     random = np.random.default_rng(0)
-    windows = np.stack([_window(rates, sizes, g) for g in np.linspace(0, min(1.0, seen[0] + 4 * noise), STEPS)])
+    windows = np.stack(
+        [_window(rates, sizes, g) for g in np.linspace(0, min(1.0, seen[0] + 4 * noise), STEPS)]
+    )
     shape = _shape(rates, errors)
     far = float(rates.std()) + noise * (1 + 3 * np.sqrt(2 / max(len(n) - 1, 1)))
     stretched = np.clip(rates.mean() + np.linspace(0, far, STEPS)[:, None] * shape, 0, 1)

@@ -105,11 +105,14 @@ def _places(n: int, share: float, alpha: float = ALPHA) -> tuple[tuple[int, floa
 
     Place 0 stands for no lower distance, n + 1 for no upper one.
     """
-    at_most = np.append(bdtr(np.arange(n + 1.0), n, share), 1.0)  # P(X ≤ k), X the samples within the quantile
+    at_most = np.append(
+        bdtr(np.arange(n + 1.0), n, share), 1.0
+    )  # P(X ≤ k), X the samples within the quantile
     before = np.concatenate([[0.0], at_most])
-    first = int(np.searchsorted(at_most, alpha / 2))
     last = int(np.searchsorted(at_most, 1 - alpha / 2)) + 1
-    on = (alpha / 2 - before[first]) / (before[first + 1] - before[first])
+    tail = alpha if last > n else alpha / 2  # where no distance is the upper end, that end never misses
+    first = int(np.searchsorted(at_most, tail))
+    on = (tail - before[first]) / (before[first + 1] - before[first])
     back = (before[last] - (1 - alpha / 2)) / (before[last] - before[last - 1])
     return (first, float(on)), (last, float(back))
 

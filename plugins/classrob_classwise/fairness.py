@@ -46,7 +46,7 @@ class Groups(Metric):
     """
 
     groups: File | None = Field(
-        default=None, description="a TOML file, relative to the study: `group = [\"class\", …]`, a line each"
+        default=None, description='a TOML file, relative to the study: `group = ["class", …]`, a line each'
     )
 
     _members: dict[str, tuple[str, ...]] = PrivateAttr(default_factory=dict)
@@ -86,7 +86,9 @@ class Groups(Metric):
                     )
         n, hits = table.of_class(), table.of_class(table["predicted"] == table["label"])
         mine = [[place[name] for name in names] for names in self._members.values()]
-        found = [(g, hits[at].sum(), n[at].sum()) for g, at in zip(self._members, mine, strict=True) if n[at].sum()]
+        found = [
+            (g, hits[at].sum(), n[at].sum()) for g, at in zip(self._members, mine, strict=True) if n[at].sum()
+        ]
         for group, right, of in found:
             ends = rate(int(right), int(of))
             yield Score(None, f"group-accuracy/{group}", float(right / of), *ends, int(of))

@@ -40,18 +40,18 @@ class CfpsAgreement(Metric):
             return
         hits, n = table.of_class(right)[there], n[there]
         wrong = np.bincount(table["predicted"][~right], minlength=len(table.classes))[there]
-        # on these scales the noise of a binomial and of a Poisson count is the same everywhere (Anscombe 1948)
-        seen = np.stack([np.arcsin(np.sqrt((hits + 0.375) / (n + 0.75))), np.sqrt(wrong + 0.375)], 1)
-        noise = np.zeros((len(n), 2, 2))
-        noise[:, 0, 0], noise[:, 1, 1] = 1 / (4 * n + 2), 0.25
-        value, low, high = agreements(seen, noise, n)
-        exact = _spearman(hits / n, wrong)
-        ends = min(float(low[0]), exact), max(float(high[0]), exact)
-        yield Score(None, "cfps-agreement", exact, *ends, len(there))
+        yield Score(None, "cfps-agreement", *agreement(hits, n, wrong), len(there))
 
 
-def _spearman(one: Array, other: Array) -> float:
-    return float(np.clip(correlations(np.stack([one, other], 1))[0, 1], -1, 1))
+def agreement(hits: Array, n: Array, wrong: Array) -> tuple[float, float, float]:
+    """Spearman's correlation of accuracy, hits [k] of n [k], with errors received [k], and its 95 % interval."""
+    value = float(np.clip(correlations(np.stack([hits / n, wrong], 1))[0, 1], -1, 1))
+    # on these scales the noise of a binomial and of a Poisson count is the same everywhere (Anscombe 1948)
+    seen = np.stack([np.arcsin(np.sqrt((hits + 0.375) / (n + 0.75))), np.sqrt(wrong + 0.375)], 1)
+    noise = np.zeros((len(n), 2, 2))
+    noise[:, 0, 0], noise[:, 1, 1] = 1 / (4 * n + 2), 0.25
+    _, low, high = agreements(seen, noise, n)
+    return value, min(float(low[0]), value), max(float(high[0]), value)
 
 
 @final
@@ -79,9 +79,7 @@ class RankPersistence(Metric):
         noise = apart.T @ apart / max(len(of) - k, 1) + FLOOR * np.eye(m)
         value, low, high = (x.tolist() for x in agreements(mean, noise / n[:, None, None], n))
         yield Score(None, "rank-persistence", value[-1], low[-1], high[-1], k)
-        for (one, other), *ends in zip(
-            combinations(names, 2), value[:-1], low[:-1], high[:-1], strict=True
-        ):
+        for (one, other), *ends in zip(combinations(names, 2), value[:-1], low[:-1], high[:-1], strict=True):
             yield Score(None, f"rank-persistence/{one}/{other}", *ends, k)
 
 
