@@ -7,8 +7,8 @@ are compared with the seen one; the interval's ends are where it is at the 97.5 
 parametric bootstrap by sample, inverted as a test: Efron and Tibshirani, "An Introduction to the Bootstrap",
 1993, section 12.3 and 13.)
 
-The candidates' shape decides how well that works. For the gap, seen rates are cut to a window of that width, so
-that classes stand at both of its ends; for the other two, the part of each class's distance from the mean that
+The candidates' shape decides how well that works. For the gap, seen rates are partly cut to a window of that
+width and partly drawn in, so that some classes stand at both of its ends; for the other two, the part of each class's distance from the mean that
 exceeds its noise is stretched.
 """
 
@@ -99,14 +99,20 @@ def measures(rates: Array) -> Array:
 
 
 def _window(rates: Array, n: Array, width: float) -> Array:
-    """The rates [k] nearest to the seen ones, by squares, whose gap is `width`; `rates` rise."""
+    """Rates [k] like the seen ones, which rise, with a gap of about `width`.
+
+    Half of the way between the nearest ones by squares, of which too many stand at the ends, and the seen ones
+    drawn in evenly, of which too few do.
+    """
     low, high = rates[0], rates[-1]
     if width >= high - low:
         edge = min(max(0.0, (low + high - width) / 2), 1 - width)
         return np.concatenate([[edge], rates[1:-1], [edge + width]]) if len(rates) > 1 else rates
     edges = np.linspace(low, high - width, 41)
     cut = np.clip(rates, edges[:, None], edges[:, None] + width)
-    return cut[(n * (rates - cut) ** 2).sum(1).argmin()]
+    nearest = cut[(n * (rates - cut) ** 2).sum(1).argmin()]
+    drawn_in = rates.mean() + (rates - rates.mean()) * width / (high - low)
+    return (nearest + drawn_in) / 2
 
 
 def _shape(rates: Array, errors: Array) -> Array:
