@@ -8,8 +8,8 @@ parametric bootstrap by sample, inverted as a test: Efron and Tibshirani, "An In
 1993, section 12.3 and 13.)
 
 The candidates' shape decides how well that works. For the gap, seen rates are partly cut to a window of that
-width and partly drawn in, so that some classes stand at both of its ends; for the other two, the part of each class's distance from the mean that
-exceeds its noise is stretched.
+width and partly drawn in, so that some classes stand at both of its ends; for the other two, the part of each
+class's distance from the mean that exceeds its noise is stretched.
 """
 
 from __future__ import annotations
