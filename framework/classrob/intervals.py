@@ -93,16 +93,3 @@ def _slope(
     inside = np.clip(k, 1, n)
     log = xlogy(inside - 1, rate) + xlog1py(n - inside, -rate) - betaln(inside, n - inside + 1)
     return np.where((k <= 0) | (k > n), 0.0, np.exp(log))
-
-
-def extremes(
-    hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Intervals of the smallest of several rates, and of the gap between the largest and the smallest.
-
-    Simultaneous: each rate's interval at 1 − 0.05/k (Bonferroni), so that the smallest, chosen after
-    looking, is still covered; coverage is at least 95 %, for many classes above it.
-    """
-    low, high = rates(hits, n, ALPHA / len(n))
-    gap = max(0.0, float(low.max() - high.min())), float(high.max() - low.min())
-    return (float(low.min()), float(high.min())), gap

@@ -155,11 +155,15 @@ def paired(
     return np.where(n > 0, low, -1.0), np.where(n > 0, high, 1.0)
 
 
-def holm(p: Sequence[float]) -> list[float]:
+def holm(p: Sequence[float], *, tests: int | None = None) -> list[float]:
     """Adjusted p values: rejecting those of at most α keeps the chance of any false rejection at α.
 
     Holds whatever the tests' dependence. (Holm, "A simple sequentially rejective multiple test procedure",
     Scandinavian Journal of Statistics 6, 1979.)
+
+    Args:
+        p: the tests' p values.
+        tests: of how many tests these are the smallest p values; of themselves where it is None.
 
     Raises:
         ValueError: a p value is not between 0 and 1.
@@ -169,5 +173,6 @@ def holm(p: Sequence[float]) -> list[float]:
         raise ValueError("every p value must lie between 0 and 1")
     order = np.argsort(raw, kind="stable")
     adjusted = np.empty_like(raw)
-    adjusted[order] = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    left = (len(raw) if tests is None else tests) - np.arange(len(raw))
+    adjusted[order] = np.maximum.accumulate(raw[order] * left)
     return np.minimum(adjusted, 1.0).tolist()

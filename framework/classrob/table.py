@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, final
@@ -87,6 +87,11 @@ class Table:
     def _rows(self, rows: np.ndarray[Any, Any], budget: float | None) -> Table:
         makers = {name: partial(_taken, self.columns, name, rows) for name in self.columns}
         return replace(self, budget=budget, columns=Columns(makers))
+
+    def only(self, names: Collection[str]) -> Table:
+        """The columns of these names, as far as there are such (and the sample's number), without trials."""
+        kept = {name: self.columns[name] for name in self.columns if name in names or name == "place"}
+        return replace(self, columns=kept, trials=None)
 
     def by_class(self) -> Iterator[tuple[str, Table]]:
         """Each class that has rows, with its rows."""

@@ -11,8 +11,10 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from classrob.intervals import extremes, rate, rates
+from classrob.intervals import rate, rates
 from classrob.parts import Metric
+from classrob.smallest import smallest
+from classrob.spread import spread
 from classrob.table import Score, Table
 
 
@@ -84,21 +86,19 @@ class WorstClassAccuracy(Metric):
         _, hits, n = _by_class(table, _right(table))
         if len(n):
             worst = int(np.argmin(hits / n))
-            (low, high), _ = extremes(hits, n)
+            low, high = smallest(hits, n)
             yield Score(None, "worst-class-accuracy", float(hits[worst] / n[worst]), low, high, int(n[worst]))
 
 
 @final
 class ClassGap(Metric):
-    """The best class's accuracy minus the worst's, with a simultaneous interval."""
+    """The best class's accuracy minus the worst's; its interval allows for noise driving classes apart."""
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score; n counts all samples."""
         _, hits, n = _by_class(table, _right(table))
         if len(n):
-            rates = hits / n
-            _, (low, high) = extremes(hits, n)
-            yield Score(None, "class-gap", float(rates.max() - rates.min()), low, high, int(n.sum()))
+            yield Score(None, "class-gap", *spread(hits, n).gap, int(n.sum()))
 
 
 def _shares_of_errors(table: Table, name: str, column: str) -> Iterator[Score]:

@@ -24,7 +24,7 @@ HOST = ROOT / "framework" / "classrob"
 FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "packing", "table", "fields", "intervals", "environment"),
-    ("significance", "pairing"),
+    ("significance", "pairing", "smallest", "spread", "ranks"),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification", "memory", "handed"),
