@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -96,6 +96,7 @@ def test_a_sign_fires_only_where_an_interval_lies_above_its_threshold(hits: int,
     assert bool(found.loud) == (rate(hits, n, 0.01)[0] > 0.05)
 
 
+@settings(deadline=None, max_examples=12)
 @given(
     st.lists(st.integers(1, 60), min_size=1, max_size=5),
     st.integers(1, 4),
@@ -126,10 +127,10 @@ def test_a_models_level_is_shared_by_its_signs() -> None:
 
 def test_a_single_class_is_enough_and_has_to_be_clearer() -> None:
     labels = [i // 10 for i in range(100)]
-    one = weigh([tally([label == 3 for label in labels][:100], labels)], 0.05, "abcdefghij", ALPHA)
+    one = weigh([tally([label == 3 for label in labels][:100], labels)], 0.05, "abcdefghij", 2 * ALPHA)
     assert [share.label for share in one.loud] == [None, "d"]
     few = [label == 3 and i % 10 < 7 for i, label in enumerate(labels)]
-    masked = weigh([tally(few, labels)], 0.05, "abcdefghij", ALPHA)
+    masked = weigh([tally(few, labels)], 0.05, "abcdefghij", 2 * ALPHA)
     assert [share.label for share in masked.loud] == ["d"]
     assert masked.classes[3].low < rate(7, 10)[0]
 
@@ -137,8 +138,8 @@ def test_a_single_class_is_enough_and_has_to_be_clearer() -> None:
 def test_more_comparisons_widen_the_interval() -> None:
     hits = [i < 10 for i in range(100)]
     alone, among = (
-        weigh([tally(hits)], 0.05, "a", 1.0),
-        weigh([tally(hits), *[tally([False] * 100)] * 9], 0.05, "a", 1.0),
+        weigh([tally(hits)], 0.05, "a", 2 * ALPHA),
+        weigh([tally(hits), *[tally([False] * 100)] * 9], 0.05, "a", 2 * ALPHA),
     )
     assert among.tally.hits.sum() == 10
     assert among.overall.low < alone.overall.low
