@@ -61,7 +61,7 @@ def blurred(images: Tensor, sigma: float, truncate: float = 4.0, border: Border 
 
 
 def disk(images: Tensor, radius: float) -> Tensor:
-    """The mean over the disk of a radius around each pixel; the border shrinks by `int(radius)` pixels.
+    """The mean over a disk of a radius around each pixel; the border shrinks by `int(radius)` pixels.
 
     Each line of the disk is a run of pixels, the difference of two running sums.
     """

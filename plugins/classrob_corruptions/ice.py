@@ -14,9 +14,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from classrob.streams import Streams
+from classrob_corruptions.filters import blurred
 
 #: How many plates there are, and their whole size in pixels.
 COUNT, HEIGHT, WIDTH = 6, 384, 576
+
+#: How soft the plates are, as photographs are: the deviation of a blur in pixels.
+SOFT = 0.5
 
 #: Of each plate: mean red, green, blue; deviation of each; what power falls with frequency; how much all
 #: channels have in common; the share of the texture that is crystals, which are ridges of noise.
@@ -44,7 +48,7 @@ def _scaled(height: int, width: int) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _plates() -> Tensor:
-    return torch.stack([_plate(number, *numbers) for number, numbers in enumerate(PLATES)])
+    return blurred(torch.stack([_plate(number, *numbers) for number, numbers in enumerate(PLATES)]), SOFT)
 
 
 def _plate(
