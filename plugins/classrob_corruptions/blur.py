@@ -45,7 +45,9 @@ def _dimming(radius: float, soft: float, edge: int) -> float:
     at = torch.arange(-reach, reach + 1)
     kernel = ((at[:, None] ** 2 + at**2) <= radius**2).double()[None, None]
     weights = bell(soft, edge)
-    softened = torch.nn.functional.conv2d(padded(kernel, edge, "reflect"), torch.outer(weights, weights)[None, None])
+    softened = torch.nn.functional.conv2d(
+        padded(kernel, edge, "reflect"), torch.outer(weights, weights)[None, None]
+    )
     return float(softened.sum() / kernel.sum())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
@@ -28,14 +26,11 @@ class Pixelate(Corruption):
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
         """The means of boxes of pixels, as Pillow has them, each spread over its place again."""
         height, width = images.shape[2:]
-        fewer = images
-        for axis, size in ((2, height), (3, width)):
-            first, second, share = _boxes(size, max(1, int(size * parameters[0])), images.device)
-            view = (1, 1, -1, 1) if axis == 2 else (1, 1, 1, -1)
-            near = fewer.index_select(axis, first)
-            for at, one in zip(second, share, strict=True):
-                near = near.add_((fewer.index_select(axis, at) - near) * one.view(view))
-            fewer = near
+        first, following, shares = _boxes(height, max(1, int(height * parameters[0])), images.device)
+        fewer = images.index_select(2, first)
+        for row, share in zip(following, shares, strict=True):
+            fewer.lerp_(images.index_select(2, row), share[:, None])
+        fewer = fewer @ _means(width, max(1, int(width * parameters[0])), images.device)
         return torch.nn.functional.interpolate(fewer, size=(height, width), mode="nearest-exact")
 
 
@@ -57,6 +52,17 @@ def _boxes(size: int, fewer: int, device: torch.device) -> tuple[Tensor, list[Te
     return torch.from_numpy(low).to(device), following, shares
 
 
+@lru_cache(maxsize=64)
+def _means(size: int, fewer: int, device: torch.device) -> Tensor:
+    """The same means along a line as a matrix [size, fewer], which is faster along the last dimension."""
+    line = torch.eye(size, device=device)
+    first, following, shares = _boxes(size, fewer, device)
+    means = line.index_select(1, first)
+    for column, share in zip(following, shares, strict=True):
+        means.lerp_(line.index_select(1, column), share)
+    return means
+
+
 @final
 class Jpeg(Corruption):
     """Lossy compression, by Pillow on the processor, several images at once; the parameter is the quality."""
@@ -66,27 +72,25 @@ class Jpeg(Corruption):
 
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
         """Rounded to 8 bits, compressed and read again."""
-        quality = round(parameters[0])
-        whole = images.mul(255.0).round_().to(torch.uint8).cpu().permute(0, 2, 3, 1).contiguous().numpy()
-        groups = np.array_split(whole, min(len(whole), torch.get_num_threads()))
-        if len(groups) == 1:
-            pictures = _compressed(groups[0], quality)
+        quality, corrupted = round(parameters[0]), torch.empty(images.shape)
+        rows = torch.arange(len(images)).tensor_split(min(len(images), torch.get_num_threads()))
+        work = [(images[part], corrupted[part[0] : part[-1] + 1], quality) for part in rows]
+        if len(work) == 1:
+            _compress(*work[0])
         else:
-            with ThreadPoolExecutor(len(groups)) as pool:
-                pictures = [
-                    p for part in pool.map(_compressed, groups, [quality] * len(groups)) for p in part
-                ]
-        back = torch.from_numpy(np.stack(pictures)).to(images.device).view(len(images), *whole.shape[1:])
-        return back.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
+            with ThreadPoolExecutor(len(work)) as pool:
+                list(pool.map(_compress, *zip(*work, strict=True)))
+        return corrupted.to(images.device)
 
 
-def _compressed(pictures: np.ndarray, quality: int) -> Sequence[np.ndarray]:
-    """Each of the uint8 images [n, h, w, c] through JPEG; numpy arrays of uint8."""
-    found: list[np.ndarray] = []
-    for picture in pictures:
-        grey = picture.shape[2] == 1
+def _compress(images: Tensor, into: Tensor, quality: int) -> None:
+    """Put images [n, c, h, w] through JPEG and write what comes back, on the processor."""
+    levels = images.mul(255.0).round_().to(torch.uint8).cpu().numpy()
+    grey = levels.shape[1] == 1
+    pictures = levels[:, 0] if grey else np.stack(list(levels.transpose(1, 0, 2, 3)), -1)
+    for picture, target in zip(pictures, into, strict=True):
         file = BytesIO()
-        Image.fromarray(picture[:, :, 0] if grey else picture).save(file, "JPEG", quality=quality)
-        file.seek(0, os.SEEK_SET)
-        found.append(np.asarray(Image.open(file)))
-    return found
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        back = torch.from_numpy(np.array(Image.open(file)))
+        target.copy_(back if grey else back.permute(2, 0, 1))
+    into.div_(255.0)

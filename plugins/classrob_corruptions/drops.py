@@ -10,7 +10,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, max_pool2d, pad
+from torch.nn.functional import pad
 
 from classrob_corruptions.filters import padded
 
@@ -24,12 +24,19 @@ FAR = 20
 def shine(drops: Tensor) -> Tensor:
     """How bright each pixel is lit, whole numbers from 0 to 255; `drops` [n, 1, h, w] are such numbers too."""
     depth = mean3(distances(edges(drops))).floor_()
-    relief = conv2d(padded(levelled(depth), 1, "reflect"), _LIT.to(drops.device))
-    return mean3(relief.clamp_(0.0, 255.0)).round_()
+    return mean3(lit(levelled(depth)).clamp_(0.0, 255.0)).round_()
 
 
-#: Light from the lower right.
-_LIT = torch.tensor([[[[-2.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 2.0]]]])
+def lit(depth: Tensor) -> Tensor:
+    """The relief of a depth [n, 1, h, w] in light from the lower right."""
+    wide = padded(depth, 1, "reflect")
+    height, width = depth.shape[2:]
+
+    def at(y: int, x: int) -> Tensor:
+        return wide[:, :, 1 + y : 1 + y + height, 1 + x : 1 + x + width]
+
+    level = depth + at(0, 1) + at(1, 0) - at(-1, 0) - at(0, -1)
+    return level.add_(at(1, 1) - at(-1, -1), alpha=2.0)
 
 
 def mean3(images: Tensor) -> Tensor:
@@ -44,28 +51,31 @@ def edges(images: Tensor) -> Tensor:
     wide = padded(images, 1, "nearest")
     down = wide[:, :, 2:] - wide[:, :, :-2]
     right = wide[..., 2:] - wide[..., :-2]
-    gy = down[..., :-2] + 2.0 * down[..., 1:-1] + down[..., 2:]
-    gx = right[:, :, :-2] + 2.0 * right[:, :, 1:-1] + right[:, :, 2:]
-    slope = gx.abs() + gy.abs()
-    height, width = slope.shape[2:]
+    gy = (down[..., :-2] + down[..., 2:]).add_(down[..., 1:-1], alpha=2.0)
+    gx = (right[:, :, :-2] + right[:, :, 2:]).add_(right[:, :, 1:-1], alpha=2.0)
+    slope = gx.abs().add_(gy.abs())
     around = pad(slope, (1, 1, 1, 1))
-
-    def at(y: int, x: int) -> Tensor:
-        return around[:, :, 1 + y : 1 + y + height, 1 + x : 1 + x + width]
-
-    flat = gy.abs() < math.tan(math.pi / 8) * gx.abs()
-    steep = gy.abs() > math.tan(3 * math.pi / 8) * gx.abs()
-    across = (slope > at(0, -1)) & (slope >= at(0, 1))
-    along = (slope > at(-1, 0)) & (slope >= at(1, 0))
-    falling = (slope > at(-1, -1)) & (slope > at(1, 1))
-    rising = (slope > at(-1, 1)) & (slope > at(1, -1))
-    diagonal = torch.where(gx * gy < 0, rising, falling)
-    ridge = torch.where(flat, across, torch.where(steep, along, diagonal)) & (slope > WEAK)
-    found = ridge & (slope > STRONG)
+    line = around.shape[3]
+    place = (around.view(-1) > WEAK).nonzero()[
+        :, 0
+    ]  # few pixels have a slope at all: only they are looked at
+    inner = (slope.view(-1) > WEAK).nonzero()[:, 0]
+    gx, gy, flat = gx.view(-1)[inner], gy.view(-1)[inner], around.view(-1)
+    steep, step = gy.abs() / gx.abs(), torch.where(gx * gy < 0, line - 1, line + 1)
+    step = torch.where(
+        steep < math.tan(math.pi / 8), 1, torch.where(steep > math.tan(3 * math.pi / 8), line, step)
+    )
+    here, before, after = flat[place], flat[place - step], flat[place + step]
+    straight = (step == 1) | (step == line)
+    place = place[(here > before) & ((here > after) | ((here == after) & straight))]
+    ridge = torch.zeros_like(around, dtype=torch.bool)
+    ridge.view(-1)[place] = True
+    found = ridge & (around > STRONG)
     while True:
-        grown = (max_pool2d(found.to(slope.dtype), 3, 1, 1) > 0) & ridge
+        rows = found[:, :, :-2] | found[:, :, 1:-1] | found[:, :, 2:]
+        grown = pad((rows[..., :-2] | rows[..., 1:-1] | rows[..., 2:]), (1, 1, 1, 1)) & ridge
         if torch.equal(grown, found):
-            return found
+            return found[:, :, 1:-1, 1:-1]
         found = grown
 
 
