@@ -92,12 +92,24 @@ def main() -> None:
         levels = [255.0 * one.permute(0, 2, 3, 1).numpy() for one in results["ours"]]
         apart = np.mean([np.abs(a - b).mean() for a, b in zip(levels, results["theirs"], strict=True)])
         ratio = [b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True)]
-        say(name, side=options.side, images=len(whole), mean_levels_apart=round(float(apart), 3),
-            **{k: spread(v) for k, v in seconds.items()}, times_faster=spread(ratio))
+        say(
+            name,
+            side=options.side,
+            images=len(whole),
+            mean_levels_apart=round(float(apart), 3),
+            **{k: spread(v) for k, v in seconds.items()},
+            times_faster=spread(ratio),
+        )
         for who, took in seconds.items():
             sums[who] += spread(took)["median"]
     total = {who: round(seconds, 3) for who, seconds in sums.items()}
-    say("suite", side=options.side, images=len(whole), **total, times_faster=round(sums["theirs"] / sums["ours"], 2))
+    say(
+        "suite",
+        side=options.side,
+        images=len(whole),
+        **total,
+        times_faster=round(sums["theirs"] / sums["ours"], 2),
+    )
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ class Perspective(Transformation):
         corners = z.new_tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
         places = corners + 2.0 * self.shift * z.view(-1, 4, 2)
         homography = _through(corners, places)
-        identity = torch.eye(2, 3, device=z.device).expand(len(z), 2, 3)
+        identity = torch.eye(2, 3, device=z.device, dtype=z.dtype).expand(len(z), 2, 3)
         grid = affine_grid(identity, list(images.shape), align_corners=False)
         seen = torch.cat([grid, torch.ones_like(grid[..., :1])], 3) @ homography.transpose(1, 2)[:, None]
         return looked_up(images, seen[..., :2] / seen[..., 2:], self.beyond)
