@@ -30,8 +30,9 @@ class DefocusBlur(Corruption):
         image = padded(images, int(radius) + edge, "reflect")
         for axis in (2, 3):
             size = image.shape[axis] - 2 * edge
-            image = sum(weight * image.narrow(axis, at, size) for at, weight in enumerate(weights))
-        return disk(torch.as_tensor(image), radius).mul_(_dimming(radius, soft, edge))
+            parts = [image.narrow(axis, at, size) * weight for at, weight in enumerate(weights)]
+            image = torch.stack(parts).sum(0)
+        return disk(image, radius).mul_(_dimming(radius, soft, edge))
 
 
 @lru_cache(maxsize=32)

@@ -47,4 +47,5 @@ class MotionBlur(Corruption):
 
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
         """The image smeared at a random angle."""
-        return smeared(images, *parameters, 90.0 * streams.fork("angle").uniform(1)[:, 0] - 45.0)
+        radius, sigma = parameters
+        return smeared(images, radius, sigma, 90.0 * streams.fork("angle").uniform(1)[:, 0] - 45.0)

@@ -1,8 +1,8 @@
 """Time the nineteen corruptions against imagecorruptions-imaug, and compare what they make of the same images.
 
-    python tests/benchmarks/corruptions.py [--side 32] [--images 1000] [--only fog,jpeg] [--rounds 3]
+    python tests/benchmarks/corruptions.py [--side 32] [--images 1000] [--only fog,jpeg] [--threads 2]
 
-Both use the parameters for 224 pixels, the only ones that the reference has, and two threads. Ours takes
+Both use the parameters for 224 pixels, the only ones that the reference has. Ours takes
 and gives float32 tensors, the reference uint8 arrays, image by image: each its own form. One JSON object a
 corruption, with seconds for all images at all five severities, then one for the suite.
 """
@@ -27,7 +27,7 @@ from classrob.streams import Streams
 #: Our names where the reference has others; elsewhere dashes for underscores are all.
 THEIRS = {"elastic": "elastic_transform", "jpeg": "jpeg_compression"}
 
-THREADS, SEVERITIES = 2, range(1, 6)
+SEVERITIES = range(1, 6)
 
 
 def pictures(count: int, side: int) -> np.ndarray:
@@ -73,11 +73,12 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=32)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(options.threads)
     catalog = Catalog.installed()
     names = [offer.component.name for offer in catalog.list("threat", "corruption/*")]
     whole = pictures(options.images, options.side)
