@@ -30,8 +30,10 @@ class DefocusBlur(Corruption):
         image = padded(images, int(radius) + edge, "reflect")
         for axis in (2, 3):
             size = image.shape[axis] - 2 * edge
-            parts = [image.narrow(axis, at, size) * weight for at, weight in enumerate(weights)]
-            image = torch.stack(parts).sum(0)
+            softened = image.narrow(axis, 0, size) * weights[0]
+            for at in range(1, len(weights)):
+                softened.add_(image.narrow(axis, at, size), alpha=weights[at])
+            image = softened
         return disk(image, radius).mul_(_dimming(radius, soft, edge))
 
 
