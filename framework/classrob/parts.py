@@ -93,6 +93,8 @@ class Threat(Part):
     nested: ClassVar[bool] = True
     #: Is `render` the identity plus an offset, so that an attack that needs pixels can work here?
     pixels: ClassVar[bool] = False
+    #: Is `render` differentiable in z, so that an attack that needs gradients can work here?
+    gradients: ClassVar[bool] = True
     #: The attack where the study names none.
     default_attack: ClassVar[str] = "none"
 

@@ -162,6 +162,10 @@ def _attack(
         raise StudyError(
             f"{where} '{entry['use']}' needs pixels, and threat '{threat_name}' is no offset of pixels"
         )
+    if "gradients" in attack.needs and not threat.gradients:
+        raise StudyError(
+            f"{where} '{entry['use']}' needs gradients, and threat '{threat_name}' has no slope to climb"
+        )
     return Named(_name(entry, where), attack)
 
 

@@ -452,3 +452,22 @@ def test_lp_threats_and_attacks() -> None:
                     "all" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
                 )
                 assert default == shown, f"{name}.{field}"
+
+
+def test_corruptions_and_transformations() -> None:
+    """The page has every one, and the parameters, fields and defaults that it shows are the real ones."""
+    catalog = Catalog.installed()
+    said = rows(section("reference/corruptions.md", "Corruptions"))
+    assert set(said) == {o.component.name for o in catalog.list("threat", "corruption/*")}
+    for name, cells in said.items():
+        cls: Any = catalog.part_class("threat", f"corruption/{name}")[0]
+        for cell, table in zip(cells[-2:], (cls.small, cls.large), strict=True):
+            shown = [float(number) for number in cell.partition(":")[0].split(",")]
+            assert shown in [list(column) for column in zip(*table, strict=True)], name
+    for kind, heading in (("threat", "Transformations"), ("attack", "Searches")):
+        said = rows(section("reference/corruptions.md", heading))
+        assert set(said) == {o.component.name for o in catalog.list(kind, "transform/*")}
+        for name, cells in said.items():
+            for field, default in re.findall(r"`(\w+)` ([\w.]+)", cells[-1]):
+                fields = catalog.part_class(kind, f"transform/{name}")[0].model_fields
+                assert default == str(fields[field].default), f"{name}.{field}"

@@ -17,11 +17,14 @@ SHORT = {
     "lp/fab": {"steps": 10},
     "lp/minimum-norm": {"steps": 10},
     "lp/square": {"steps": 60},
+    "transform/grid": {"steps": 3},
 }
 
 test_lp = conformance("lp", fields=SHORT)
 test_base = conformance("base")
 test_classwise = conformance("classwise")
+test_corruption = conformance("corruption")
+test_transform = conformance("transform", fields=SHORT)
 
 
 @pytest.mark.parametrize("promise", ["executor/brings_every_shard_back_once", "executor/stops_when_closed"])
