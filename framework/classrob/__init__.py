@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.errors import NotCertifiable as NotCertifiable
+    from classrob.evaluation import Run as Run
+    from classrob.evaluation import evaluate as evaluate
     from classrob.fields import Budgets as Budgets
     from classrob.fields import Code as Code
     from classrob.fields import File as File
@@ -58,6 +60,7 @@ _HOME = {
     "NotCertifiable": "errors",
     "Model": "parts",
     "Recipe": "parts",
+    "Run": "evaluation",
     "Samples": "live",
     "Score": "table",
     "Space": "space",
@@ -65,6 +68,7 @@ _HOME = {
     "Streams": "streams",
     "Table": "table",
     "Threat": "parts",
+    "evaluate": "evaluation",
     "hookimpl": "hookspecs",
 }
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, betaincinv
+from scipy.special import betainc, betaincinv, betaln, xlog1py, xlogy
 
 ALPHA = 0.05
 RATE_METHOD = "mid-P Clopper–Pearson"
@@ -51,32 +51,45 @@ def rates(
 
 
 def _solve(hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], tail: float) -> np.ndarray[Any, Any]:
-    """The rates at which `_above` is `tail`, to the last digits.
+    """The rates at which P(X > hits) + P(X = hits) / 2 is `tail` for X ~ binomial(n, rate).
 
-    `_above` is the mean of two rising functions, so it is `tail` between where the one is and where the
-    other is; there, halving.
+    That is the mean of P(X ≥ hits) and P(X ≥ hits + 1), which both rise with the rate, so the solution lies
+    between theirs; there Newton's steps, and halving where one leaves. No rate depends on those beside it.
     """
-    left, right = _at_least(hits, n, tail), _at_least(hits + 1, n, tail)
-    for _ in range(60):
-        middle = (left + right) / 2
-        low = _above(hits, n, middle) < tail
-        left, right = np.where(low, middle, left), np.where(low, right, middle)
-        if (right - left <= 1e-15).all():
+    ends = np.stack([hits, hits + 1])
+    left, right = (_reaches(end, n, tail) for end in ends)
+    rate, step = (left + right) / 2, np.ones(len(n))
+    for _ in range(100):  # six do, halving alone would take fifty
+        moving = (np.abs(step) > 1e-16) & (right - left > 1e-15)
+        if not moving.any():
             break
-    return (left + right) / 2
+        off = (_at_least(ends[0], n, rate) + _at_least(ends[1], n, rate)) / 2 - tail
+        left, right = np.where(off < 0, rate, left), np.where(off > 0, rate, right)
+        slope = (_slope(ends[0], n, rate) + _slope(ends[1], n, rate)) / 2
+        after = rate - np.divide(off, slope, out=np.full(len(n), np.inf), where=slope > 0)
+        after = np.where((after >= left) & (after <= right), after, (left + right) / 2)
+        rate, step = np.where(moving, after, rate), np.where(moving, after - rate, 0.0)
+    return rate
 
 
-def _at_least(hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], tail: float) -> np.ndarray[Any, Any]:
-    """The rates at which P(X ≥ hits) is `tail`: 0 where that is certain, 1 where it cannot be."""
-    inside = np.clip(hits, 1, n)
-    found = betaincinv(inside, n - inside + 1, tail)
-    return np.where(hits <= 0, 0.0, np.where(hits > n, 1.0, found))
+def _reaches(k: np.ndarray[Any, Any], n: np.ndarray[Any, Any], tail: float) -> np.ndarray[Any, Any]:
+    """The rates at which P(X ≥ k) is `tail`: 0 where that is certain, 1 where it cannot be."""
+    inside = np.clip(k, 1, n)
+    return np.where(k <= 0, 0.0, np.where(k > n, 1.0, betaincinv(inside, n - inside + 1, tail)))
 
 
-def _above(
-    hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], p: np.ndarray[Any, Any]
+def _at_least(
+    k: np.ndarray[Any, Any], n: np.ndarray[Any, Any], rate: np.ndarray[Any, Any]
 ) -> np.ndarray[Any, Any]:
-    """P(X > hits) + P(X = hits) / 2 for X ~ binomial(n, p)."""
-    at_least = np.where(hits > 0, betainc(np.maximum(hits, 1), n - hits + 1, p), 1.0)
-    more = np.where(hits < n, betainc(hits + 1, np.maximum(n - hits, 1), p), 0.0)
-    return (at_least + more) / 2
+    """P(X ≥ k) for X ~ binomial(n, rate)."""
+    inside = np.clip(k, 1, n)
+    return np.where(k <= 0, 1.0, np.where(k > n, 0.0, betainc(inside, n - inside + 1, rate)))
+
+
+def _slope(
+    k: np.ndarray[Any, Any], n: np.ndarray[Any, Any], rate: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """The derivative of `_at_least` with respect to the rate."""
+    inside = np.clip(k, 1, n)
+    log = xlogy(inside - 1, rate) + xlog1py(n - inside, -rate) - betaln(inside, n - inside + 1)
+    return np.where((k <= 0) | (k > n), 0.0, np.exp(log))

@@ -124,12 +124,28 @@ def _texts(rows: Iterable[Row], key: str) -> list[str]:
     return list(dict.fromkeys(str(v) for row in rows if (v := getattr(row, key)) is not None))
 
 
-class _Reader:
-    """Reads one requirement from left to right."""
+def choices(text: str) -> tuple[Choice, ...]:
+    """Read `key=value, …`, which chooses rows as in the brackets of a requirement.
 
-    def __init__(self, text: str) -> None:
-        self.text = " ".join(text.split("\n"))
+    Raises:
+        UsageError: it does not follow the grammar.
+    """
+    return _Reader(f"[{text}]", "choice").chosen()
+
+
+class _Reader:
+    """Reads one requirement, or one choice of rows, from left to right."""
+
+    def __init__(self, text: str, what: str = "requirement") -> None:
+        self.text, self.what = " ".join(text.split("\n")), what
         self.at = 0
+
+    def chosen(self) -> tuple[Choice, ...]:
+        self._next("[")
+        found = tuple(self._choices())
+        if self._skip() < len(self.text):
+            self._stop("the end")
+        return found
 
     def requirement(self) -> Requirement:
         metric = self._quoted() or self._need(_METRIC, "the name of a metric")
@@ -215,4 +231,4 @@ class _Reader:
     def _stop(self, what: str, place: int | None = None, hint: str = "") -> Never:
         place = self.at if place is None else place
         here = f"'{self.text[place : place + 12]}'" if place < len(self.text) else "its end"
-        raise UsageError(f"requirement {self.text!r}, column {place + 1}: expected {what} at {here}{hint}")
+        raise UsageError(f"{self.what} {self.text!r}, column {place + 1}: expected {what} at {here}{hint}")

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from pydantic import Field
 
-from classrob.intervals import rate
+from classrob.intervals import rates
 from classrob.parts import Metric
 from classrob.table import Score, Table
 
@@ -40,9 +40,9 @@ class Flow(Metric):
         of = rows.of_class()
         label, taken, count = rows.pairs()
         left = np.flatnonzero(label != taken)
-        for at in _most(count, left, self.pairs):
-            i, j = label[at], taken[at]
-            yield _share(table.classes[i], f"flow-to/{table.classes[j]}", int(count[at]), int(of[i]))
+        most = _most(count, left, self.pairs)
+        label, taken, count = label[most], taken[most], count[most]
+        yield from _shares("flow-to/", table.classes, label, taken, count, of[label])
 
 
 @final
@@ -99,9 +99,8 @@ def targeted_flow(
     pair = once % (k * k)
     cells, which, tried = np.unique(pair, return_inverse=True, return_counts=True)
     hits = np.bincount(which[arrived == 1], minlength=len(cells))
-    for at in _most(hits, np.arange(len(cells)), pairs):
-        i, j = divmod(int(cells[at]), k)
-        yield _share(classes[i], f"targeted-flow-to/{classes[j]}", int(hits[at]), int(tried[at]))
+    most = _most(hits, np.arange(len(cells)), pairs)
+    yield from _shares("targeted-flow-to/", classes, *np.divmod(cells[most], k), hits[most], tried[most])
 
 
 def _most(count: np.ndarray[Any, Any], among: np.ndarray[Any, Any], most: int) -> np.ndarray[Any, Any]:
@@ -109,6 +108,14 @@ def _most(count: np.ndarray[Any, Any], among: np.ndarray[Any, Any], most: int) -
     return np.sort(among[np.argsort(-count[among], kind="stable")[:most]])
 
 
-def _share(label: str, name: str, hits: int, n: int) -> Score:
-    low, high = rate(hits, n)
-    return Score(label, name, hits / n, low, high, n)
+def _shares(
+    name: str,
+    classes: Sequence[str],
+    left: np.ndarray[Any, Any],
+    taken: np.ndarray[Any, Any],
+    hits: np.ndarray[Any, Any],
+    n: np.ndarray[Any, Any],
+) -> Iterator[Score]:
+    columns = (left, taken, hits / n, *rates(hits, n), n)
+    for i, j, *rest in zip(*(column.tolist() for column in columns), strict=True):
+        yield Score(classes[i], f"{name}{classes[j]}", *rest)

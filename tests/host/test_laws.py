@@ -24,10 +24,10 @@ HOST = ROOT / "framework" / "classrob"
 FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "packing", "table", "fields", "intervals", "environment"),
-    ("significance", "smallest", "spread", "ranks"),
+    ("significance", "pairing", "smallest", "spread", "ranks"),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
-    ("search", "ensemble", "certification"),
+    ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
     ("plan", "pictures"),

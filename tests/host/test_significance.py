@@ -6,11 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from classrob.significance import EXACT, holm, mcnemar, permutation
+from classrob.significance import EXACT, holm, mcnemar, mean_difference, paired, permutation
 
 ALPHA = 0.05
 
@@ -43,6 +43,7 @@ def test_mcnemar_by_hand() -> None:
         mcnemar(-1, 3)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(0, 300))
 def test_mcnemar_takes_no_side_and_falls_with_the_evidence(a: int, b: int) -> None:
     assert mcnemar(a, b) == mcnemar(b, a)
@@ -51,6 +52,7 @@ def test_mcnemar_takes_no_side_and_falls_with_the_evidence(a: int, b: int) -> No
     assert mcnemar(low, high + 1) <= mcnemar(low, high) + 1e-12
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-4, 4), max_size=7))
 def test_permutation_looks_at_every_sign(values: list[int]) -> None:
     d = np.array(values, dtype=float)
@@ -88,6 +90,7 @@ def test_permutation_ignores_ties_scale_and_direction() -> None:
         permutation(np.array([1.0, np.inf]))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0, 1))
 def test_holm(p: list[float], alpha: float) -> None:
     adjusted = holm(p)
@@ -117,3 +120,66 @@ def test_holm_by_hand() -> None:
 def test_holm_keeps_the_level_of_all_tests_together() -> None:
     p = np.random.default_rng(3).random((4000, 12))
     assert np.mean([min(holm(row)) <= ALPHA for row in p.tolist()]) <= ALPHA + 3 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+@pytest.mark.parametrize("n", [10, 20, 40])
+def test_tango_covers_a_paired_difference(n: int) -> None:
+    """Exactly, over all counts of samples that only one gets right, for shares near 0 and far from it."""
+    cells = np.array([(a, b, n - a - b) for a in range(n + 1) for b in range(n + 1 - a)])
+    low, high = paired(cells[:, 0], cells[:, 1], np.full(len(cells), n))
+    held = []
+    for only_a, only_b in itertools.product((0.002, 0.02, 0.1, 0.3, 0.6), (0.0, 0.02, 0.1, 0.3)):
+        chance = stats.multinomial.pmf(cells, n, [only_a, only_b, 1 - only_a - only_b])
+        difference = only_a - only_b
+        held.append(chance[(low <= difference + 1e-12) & (difference - 1e-12 <= high)].sum())
+    assert min(held) >= 0.925
+    assert 0.95 <= np.mean(held) <= 0.99
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 60))
+def test_tango_holds_the_difference_and_takes_no_side(a: int, b: int, rest: int) -> None:
+    n = a + b + rest
+    (low, turned), (high, other) = paired(np.array([a, b]), np.array([b, a]), np.array([n, n]))
+    assert -1 <= low <= high <= 1
+    assert (low, high) == pytest.approx((-other, -turned), abs=1e-9)
+    if n:
+        assert low - 1e-9 <= (a - b) / n <= high + 1e-9
+    else:
+        assert (low, high) == (-1, 1)
+
+
+def test_tango_by_hand() -> None:
+    """Tango's own example: 44 pairs, 0 and 1 told apart: −0.014 ± … is (−0.1178, 0.0608) for 1 of 44."""
+    (low,), (high,) = paired(np.array([0]), np.array([1]), np.array([44]))
+    assert (low, high) == pytest.approx((-0.1177, 0.0590), abs=2e-3)
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_the_interval_of_a_mean_difference_covers_it(n: int) -> None:
+    """Symmetric, skewed and mostly 0, bounded by 1."""
+    generator = np.random.default_rng(4)
+    shapes = {
+        0.1: lambda: np.clip(generator.normal(0.1, 0.2, n), -0.8, 1),
+        0.05: lambda: (generator.random(n) < 0.1) * 0.5,
+        0.0999: lambda: np.minimum(generator.exponential(0.1, n), 1),
+    }
+    for mean, draw in shapes.items():
+        held = 0
+        for _ in range(300):
+            low, high = mean_difference(draw(), 1.0, draws=999)
+            held += low <= mean <= high
+        assert held / 300 >= 0.915  # 0.95 less what 300 draws vary by
+
+
+def test_the_interval_of_a_mean_difference_agrees_with_the_test() -> None:
+    generator = np.random.default_rng(5)
+    agreed = 0
+    for shift in np.linspace(0, 0.12, 60):
+        d = np.clip(generator.normal(shift, 0.2, 60), -1, 1)
+        low, high = mean_difference(d, 1.0)
+        agreed += (low <= 0 <= high) == (permutation(d) > ALPHA)
+    assert agreed >= 54
+    assert (
+        mean_difference(np.zeros(0), 0.3) == mean_difference(np.zeros(3), 0.3) == pytest.approx((-0.3, 0.3))
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import click
@@ -36,10 +37,12 @@ def emit(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str] | No
             writer.writerows([["" if row[n] is None else row[n] for n in names] for row in rows])
             click.echo(file.getvalue(), nl=False)
         case "markdown":
-            cells = (names, ["---"] * len(names), *([_cell(row[n]) for n in names] for row in rows))
+            cells = [names, ["---"] * len(names), *zip(*_columns(rows, names), strict=True)]
             _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in cells)
         case _:
-            _table(names, [[_cell(row[n]) for n in names] for row in rows])
+            columns = [[name, *column] for name, column in zip(names, _columns(rows, names), strict=True)]
+            padded = [map(str.ljust, column, repeat(max(map(len, column)))) for column in columns]
+            _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
 def _cell(value: Any) -> str:
@@ -51,11 +54,12 @@ def _cell(value: Any) -> str:
     return "".join(c if c.isprintable() else "�" for c in text)  # names come from outside: no control codes
 
 
-def _table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
-    columns = zip(names, *cells, strict=True)
-    widths = [max(map(len, column)) for column in columns]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in [names, *cells])
-    _echo(lines)
+def _columns(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[list[str]]:
+    """Each column as text; a name that occurs a thousand times is written once."""
+    for name in names:
+        values = [row[name] for row in rows]
+        texts = {value: _cell(value) for value in {v for v in values if isinstance(v, str)}}
+        yield [texts[v] if isinstance(v, str) else _cell(v) for v in values]
 
 
 def _echo(lines: Iterable[str]) -> None:
