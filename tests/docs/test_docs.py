@@ -293,6 +293,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nets.py").write_text(net)
     for name in ("small.safetensors", "resnet18.safetensors", "small.onnx"):
         (tmp_path / name).touch()
+    (tmp_path / "superclasses.toml").write_text('pets = ["cat", "dog"]')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
