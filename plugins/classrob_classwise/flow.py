@@ -117,6 +117,6 @@ def _shares(
     n: np.ndarray[Any, Any],
 ) -> Iterator[Score]:
     low, high = rates(hits, n)
-    columns = [column.tolist() for column in (left, taken, hits / n, low, high, n)]
+    columns: list[list[Any]] = [c.tolist() for c in (left, taken, hits / n, low, high, n)]
     for i, j, value, least, most, count in zip(*columns, strict=True):
-        yield Score(classes[i], f"{name}{classes[j]}", value, least, most, count)
+        yield Score(classes[int(i)], f"{name}{classes[int(j)]}", value, least, most, count)

@@ -44,8 +44,8 @@ def emit(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str] | No
             ]
             _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines)
         case _:
-            columns = [[name, *column] for name, column in zip(names, _columns(rows, names), strict=True)]
-            padded = [map(str.ljust, column, repeat(max(map(len, column)))) for column in columns]
+            filled = [[name, *column] for name, column in zip(names, _columns(rows, names), strict=True)]
+            padded = [map(str.ljust, column, repeat(max(map(len, column)))) for column in filled]
             _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
