@@ -10,20 +10,19 @@ from typing import Any
 import numpy as np
 
 #: A record as numbers: `sample` and `basis` are places in lists of their own, a missing number is NaN.
-LAYOUT = np.dtype(
-    [
-        ("sample", "<i4"),
-        ("label", "<i4"),
-        ("budget", "<f8"),
-        ("predicted", "<i4"),
-        ("margin", "<f8"),
-        ("distance", "<f8"),
-        ("proposed", "<f8"),
-        ("spent", "<i8"),
-        ("queries", "<i8"),
-        ("basis", "u1"),
-    ]
-)
+COLUMNS = {
+    "sample": "<i4",
+    "label": "<i4",
+    "budget": "<f8",
+    "predicted": "<i4",
+    "margin": "<f8",
+    "distance": "<f8",
+    "proposed": "<f8",
+    "spent": "<i8",
+    "queries": "<i8",
+    "basis": "u1",
+}
+LAYOUT = np.dtype(list(COLUMNS.items()))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from classrob.packing import LAYOUT, Pack, join
+from classrob.packing import COLUMNS, Pack, join
 from classrob.records import Example
 from classrob.store import Store
 from classrob.table import Columns, Table
@@ -117,11 +117,7 @@ class Results:
                 "sample": lambda: np.array(list(self._samples), dtype=object)[places],
                 "place": lambda: places,
                 "basis": lambda: np.array(list(self._bases), dtype=object)[rows["basis"]],
-                **{
-                    name: partial(_column, rows, name)
-                    for name in LAYOUT.names
-                    if name not in ("sample", "basis")
-                },
+                **{n: partial(_column, rows, n) for n in COLUMNS if n not in ("sample", "basis")},
             }
         )
         certified = "certifier" in condition.parts

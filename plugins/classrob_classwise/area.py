@@ -117,6 +117,6 @@ class AccuracyRobustnessArea(Metric):
         for n, places in alike.items():
             distances = np.stack([found[place].distance for place in places])
             measured = areas(distances, found[0].largest, 1 / len(table.classes))
-            for place, *one in zip(places, *(ends.tolist() for ends in measured), strict=True):
-                scores[place] = Score(found[place].label, "ara", *one, n)
+            for place, value, low, high in zip(places, *(ends.tolist() for ends in measured), strict=True):
+                scores[place] = Score(found[place].label, "ara", value, low, high, n)
         yield from (scores[place] for place in range(len(found)))

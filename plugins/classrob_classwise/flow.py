@@ -116,6 +116,7 @@ def _shares(
     hits: np.ndarray[Any, Any],
     n: np.ndarray[Any, Any],
 ) -> Iterator[Score]:
-    columns = (left, taken, hits / n, *rates(hits, n), n)
-    for i, j, *rest in zip(*(column.tolist() for column in columns), strict=True):
-        yield Score(classes[i], f"{name}{classes[j]}", *rest)
+    low, high = rates(hits, n)
+    columns: list[list[Any]] = [c.tolist() for c in (left, taken, hits / n, low, high, n)]
+    for i, j, value, least, most, count in zip(*columns, strict=True):
+        yield Score(classes[int(i)], f"{name}{classes[int(j)]}", value, least, most, count)

@@ -37,11 +37,15 @@ def emit(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str] | No
             writer.writerows([["" if row[n] is None else row[n] for n in names] for row in rows])
             click.echo(file.getvalue(), nl=False)
         case "markdown":
-            cells = [names, ["---"] * len(names), *zip(*_columns(rows, names), strict=True)]
-            _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in cells)
+            lines: list[Sequence[str]] = [
+                names,
+                ["---"] * len(names),
+                *zip(*_columns(rows, names), strict=True),
+            ]
+            _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines)
         case _:
-            columns = [[name, *column] for name, column in zip(names, _columns(rows, names), strict=True)]
-            padded = [map(str.ljust, column, repeat(max(map(len, column)))) for column in columns]
+            filled = [[name, *column] for name, column in zip(names, _columns(rows, names), strict=True)]
+            padded = [map(str.ljust, column, repeat(max(map(len, column)))) for column in filled]
             _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
