@@ -37,13 +37,14 @@ class Row:
 def scores(results: Results, catalog: Catalog) -> list[Row]:
     """Every row of a run, in the order of conditions, metrics, budgets and classes."""
     metrics = _metrics(results, catalog)
+    wanted = frozenset[str]().union(*(metric.columns for metric in metrics))
     rows: list[Row] = []
     clean: tuple[Stored, Table] | None = None
     for condition in results.conditions:
         source = results.clean_of(condition)
         if clean is None or clean[0] != source:
-            clean = (source, results.table(source))
-        table = clean[1] if condition is source else results.table(condition)
+            clean = (source, results.table(source, wanted))
+        table = clean[1] if condition is source else results.table(condition, wanted)
         if len(table):
             rows += [row for metric in metrics for row in _rows(condition, metric, table, clean[1])]
     return rows
@@ -60,7 +61,7 @@ def _metrics(results: Results, catalog: Catalog) -> list[Metric]:
 
 
 def _rows(condition: Stored, metric: Metric, table: Table, clean: Table) -> Iterator[Row]:
-    if not metric.columns <= table.columns.keys():
+    if not metric.columns <= table.names | clean.constants.keys():
         return
     cuts: tuple[float | None, ...] = condition.budgets or (None,)
     for budget in cuts if metric.scope == "budget" else (None,):

@@ -26,6 +26,30 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """A column that a probe recorded, kept as it was stored until somebody reads it.
+
+    Attributes:
+        values: float16 or float32 [m, …], one for each image that was observed.
+        at: int64 [n], for each row of the table its place in `values`; −1 where nothing was observed.
+    """
+
+    values: np.ndarray[Any, Any] = field(repr=False)
+    at: np.ndarray[Any, Any] = field(repr=False)
+
+    def where(self, rows: np.ndarray[Any, Any]) -> Observed:
+        """Some rows, by a mask or by places."""
+        return replace(self, at=self.at[rows])
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """float32 [n, …]; NaN where nothing was observed."""
+        found = np.full((len(self.at), *self.values.shape[1:]), np.nan, np.float32)
+        seen = self.at >= 0
+        found[seen] = self.values[self.at[seen]]
+        return found
+
+
+@dataclass(frozen=True)
 class Table:
     """The records of one condition, as columns of equal length.
 
@@ -38,6 +62,8 @@ class Table:
             member's name), goal (the class aimed at, −1 where any would do), predicted, margin, distance,
             spent, queries. None where the attack is a single one.
         certified: was a certifier asked?
+        observed: what probes recorded of each row, by column; read like the other columns.
+        constants: what probes recorded of the model, by column: float32 [k] or [k, d].
     """
 
     classes: tuple[str, ...]
@@ -45,9 +71,24 @@ class Table:
     columns: dict[str, np.ndarray[Any, Any]] = field(repr=False)
     trials: Table | None = field(default=None, repr=False)
     certified: bool = False
+    observed: dict[str, Observed] = field(default_factory=dict, repr=False)
+    constants: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
+        if column in self.observed:
+            return self.observed[column].read()
         return self.columns[column]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns that there are."""
+        return frozenset(self.columns) | frozenset(self.observed)
+
+    def seen(self, column: str) -> np.ndarray[Any, Any]:
+        """bool [n]: the rows in which a probe recorded a column; none where it recorded nothing at all."""
+        if column not in self.observed:
+            return np.zeros(len(self), bool)
+        return self.observed[column].at >= 0
 
     def __len__(self) -> int:
         return len(self.columns["label"])
@@ -62,7 +103,9 @@ class Table:
     def where(self, mask: np.ndarray[Any, Any], budget: float | None = None) -> Table:
         """The rows that a mask keeps."""
         kept = {name: column[mask] for name, column in self.columns.items()}
-        return replace(self, budget=self.budget if budget is None else budget, columns=kept)
+        observed = {name: column.where(mask) for name, column in self.observed.items()}
+        budget = self.budget if budget is None else budget
+        return replace(self, budget=budget, columns=kept, observed=observed)
 
     def by_class(self) -> Iterator[tuple[str, Table]]:
         """Each class that has rows, with its rows."""
