@@ -17,13 +17,18 @@ from classrob.report import appendix, detail, form, overview, words
 from classrob.report.facts import views
 from classrob.report.gallery import SMALL, galleries
 from classrob.report.honesty import honesty
+from classrob.report.map import Projection, maps
 from classrob.results import Results
 from classrob.score import Row
 from classrob.trials import summaries
 
 
-def render(results: Results, rows: Sequence[Row]) -> str:
-    """The whole page of a run and its scores."""
+def render(results: Results, rows: Sequence[Row], projection: Projection = "pca") -> str:
+    """The whole page of a run and its scores.
+
+    Raises:
+        UsageError: a map by UMAP is asked for, and UMAP is not installed.
+    """
     found = views(results, rows)
     meta = results.meta
     failures = results.failures()
@@ -57,6 +62,7 @@ def render(results: Results, rows: Sequence[Row]) -> str:
             galleries=galleries(results, found),
             members={v.index: [t for t in summaries(results, v.stored) if t.label is None] for v in found},
             audit=honesty(results),
+            maps=maps(results, found, projection),
             small=SMALL,
             method=RATE_METHOD,
             metrics=form.METRICS,
