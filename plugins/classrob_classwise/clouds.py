@@ -138,21 +138,20 @@ def within(
     return float(min(max(value - half, least), value)), float(max(min(value + half, most), value))
 
 
-def means(cloud: Cloud, value: Array, pulls: Sequence[Pull] = (), share: Array | None = None) -> Means:
+def means(cloud: Cloud, value: Array, pulls: Sequence[Pull] = ()) -> Means:
     """The mean of each class's samples, and of all, with standard errors.
 
     Args:
         cloud: whose means the samples are measured against, and whose samples they are.
         value: float64 [n], NaN for samples that do not count.
         pulls: how values move with the means of classes; those of one call add up.
-        share: [K], how each class counts for all; by its samples where not given.
     """
     k, there = len(cloud.n), ~np.isnan(value)
     n = np.bincount(cloud.owner[there], minlength=k)
     value = np.where(there, value, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(cloud.owner, value, k) / n
-    weight = n / max(n.sum(), 1) if share is None else share
+    weight = n / max(n.sum(), 1)
     variance = np.zeros(k + 1)
     for t in range(k):
         moved = np.zeros((k, cloud.n[t]))
@@ -178,22 +177,21 @@ def means(cloud: Cloud, value: Array, pulls: Sequence[Pull] = (), share: Array |
     return Means(np.append(mean, total), np.sqrt(variance), np.append(n, n.sum()))
 
 
-def directions(
-    cloud: Cloud, value: Array, gradient: Callable[[int], Array], extra: Array | None = None
-) -> Means:
-    """Quantities of the centroids alone, with standard errors; for all, their mean over the classes.
+def directions(cloud: Cloud, value: Array, slope: Array, extra: Array | None = None) -> Means:
+    """Quantities of where each centroid lies from the mean of all; for all classes, their mean.
 
     Args:
         value: [K].
-        gradient: [K, d] of a class t, how each class's quantity moves with the centroid of t.
+        slope: [K, d], how each quantity moves with its centroid's place, seen from the mean of all.
         extra: [K], variance beside that.
     """
     k = len(cloud.n)
     variance = np.append(np.zeros(k) if extra is None else extra, 0.0)
+    variance[k] = variance.sum() / k**2
     for t in range(k):
         if cloud.n[t] > 1:
-            moved = gradient(t) @ (cloud.of_class(t) - cloud.centre[t]).T
-            variance[:k] += moved.var(1, ddof=1) / cloud.n[t]
-            variance[k] += float(moved.mean(0).var(ddof=1)) / cloud.n[t]
-    variance[k] += 0.0 if extra is None else float(extra.sum()) / k**2
+            moved = slope @ (cloud.of_class(t) - cloud.centre[t]).T
+            own = (np.arange(k) == t) - 1 / k  # a centroid is part of the mean of all
+            variance[:k] += own**2 * moved.var(1, ddof=1) / cloud.n[t]
+            variance[k] += float((own @ moved).var(ddof=1)) / k**2 / cloud.n[t]
     return Means(np.append(value, value.mean()), np.sqrt(variance), np.append(cloud.n, cloud.n.sum()))

@@ -43,11 +43,7 @@ class Scatter(Metric):
         if (k := len(cloud.n)) > 1:
             u = cloud.centre - cloud.centre.mean(0)
             noise = np.array([cloud.square_noise(t) for t in range(k)])
-
-            def gradient(t: int) -> np.ndarray:
-                return 2 * ((np.arange(k) == t) - 1 / k)[:, None] * u
-
-            found = directions(cloud, between(cloud), gradient, 2 * noise)
+            found = directions(cloud, between(cloud), 2 * u, 2 * noise)
             yield from found.scores(cloud, "between-scatter", least=0.0)
 
 
@@ -117,7 +113,6 @@ class WeightAlignment(Metric):
         cloud, weights = Cloud.of(table), clean.constants.get(WEIGHTS)
         if len(cloud.n) < 2 or weights is None or len(weights) != len(table.classes):
             return
-        k = len(cloud.n)
         v = (weights - weights.mean(0))[cloud.index].astype(np.float64)
         v /= np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-30)
         u = cloud.centre - cloud.centre.mean(0)
@@ -125,8 +120,4 @@ class WeightAlignment(Metric):
         size = np.where(size > 0, size, np.linalg.norm(u, axis=1) + 1e-30)  # nothing but noise: no correction
         value = np.clip((u * v).sum(1) / size, -1.0, 1.0)
         slope = (v - value[:, None] * u / size[:, None]) / size[:, None]
-
-        def gradient(t: int) -> np.ndarray:
-            return ((np.arange(k) == t) - 1 / k)[:, None] * slope
-
-        yield from directions(cloud, value, gradient).scores(cloud, "weight-alignment", -1.0, 1.0)
+        yield from directions(cloud, value, slope).scores(cloud, "weight-alignment", -1.0, 1.0)
