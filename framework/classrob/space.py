@@ -60,9 +60,11 @@ class Space(ABC):
     def move(self, z: Tensor, slope: Tensor, length: float | Tensor) -> Tensor:
         """z moved uphill along `slope` by `length` budgets (a number, or [n]), then projected."""
         step = (self.budget * length).reshape(-1, *[1] * (z.ndim - 1))
+        if len(self.parts) == 1:
+            return self.project(torch.addcmul(z, step, self.steepest(slope)))
         moved = torch.empty_like(z)
         for rows, part in self.parts:
-            moved[rows] = part.project((step[rows] * part.steepest(slope[rows])).add_(z[rows]))
+            moved[rows] = part.project(torch.addcmul(z[rows], step[rows], part.steepest(slope[rows])))
         return moved
 
     @final

@@ -11,10 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from classrob.errors import StudyError
 from classrob.live import ROWS, Classifier
 
 #: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
@@ -22,6 +25,9 @@ WORTH, LARGER = 0.75, 0.93
 
 #: Batch sizes that are tried, on a processor and on an accelerator.
 SIZES = {"cpu": (16, 32, 64, 128, 256), "other": (64, 128, 256, 512, 1024)}
+
+#: The channels go innermost where a convolution's result has so many positions; smaller maps gain nothing.
+POSITIONS = 512
 
 #: How often each is tried.
 ROUNDS = 3
@@ -49,6 +55,7 @@ class Tuning:
 
 def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tuning:
     """Time gradients of a frozen classifier at some images [n, c, h, w]; a given batch size is kept."""
+    classifier = replace(classifier, channels_last=_innermost(classifier, images))
     kind = "cpu" if images.device.type == "cpu" else "other"
     sizes = SIZES[kind] if batch_size is None else (batch_size,)
     largest = max(sizes[0], NUMBERS // max(1, images[0].numel()))
@@ -77,6 +84,38 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
         if each > WORTH * alone:
             threads, each = 1, alone
     return Tuning(best, threads, classifier.channels_last, round(1e6 * each, 2))
+
+
+def _innermost(classifier: Classifier, images: Tensor) -> bool:
+    """Do the channels go innermost? Where that pays, and the model takes it.
+
+    By a rule and not a probe, since a sum in another order rounds otherwise and rows must repeat.
+    """
+    if images.device.type != "cpu":
+        return False
+    try:
+        with torch.no_grad(), _Convolutions() as seen:
+            classifier(images[:1])
+        if pays := seen.positions >= POSITIONS:
+            with torch.no_grad():
+                replace(classifier, channels_last=True).twin()(images[:1])
+    except (
+        StudyError
+    ):  # an activation is viewed as rows of numbers; or its own form fails too, and says so next
+        return False
+    return pays
+
+
+class _Convolutions(TorchDispatchMode):
+    """Watches how many positions the largest result of a convolution has."""
+
+    positions = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            self.positions = max(self.positions, result.shape[2:].numel())
+        return result
 
 
 def _seconds(classifier: Classifier, images: Tensor, size: int) -> float:

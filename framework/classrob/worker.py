@@ -87,7 +87,7 @@ class Worker:
         batch = batch.to(self.study.device)
         with classifier.frozen():
             tuning = self._tuning(condition.model.name, classifier, batch)
-            classifier.batch_size = tuning.batch_size
+            classifier.batch_size, classifier.channels_last = tuning.batch_size, tuning.channels_last
             with limited(min(tuning.threads, torch.get_num_threads())):
                 outcome = self._fitting(shard, condition, classifier, batch)
         how = replace(tuning, batch_size=classifier.batch_size).as_dict()
@@ -162,7 +162,4 @@ def load(model: Named[Model], study: Study) -> Classifier:
         raise type(error)(f"model '{model.name}': {error}") from error.__cause__
     classifier.name, classifier.device = model.name, study.device
     classifier.batch_size = study.batch_size or classifier.batch_size
-    # A rule and not a probe, since a sum in another order rounds otherwise and rows must repeat.
-    convolves = any(weight.ndim == 4 and weight.shape[-1] > 1 for weight in classifier.module.parameters())
-    classifier.channels_last = convolves and study.device == "cpu"
     return classifier

@@ -56,7 +56,8 @@ def step(space: Space, age: Tensor, steps: int, state: State, slope: Tensor, val
     z, peak, peak_slope, length = state["z"], state["peak"], state["peak_slope"], state["length"]
     shape = (-1, *[1] * (z.ndim - 1))
     rows = (values > state["loss_peak"]).nonzero()[:, 0]
-    peak[rows], peak_slope[rows] = z[rows], slope[rows]
+    peak.index_copy_(0, rows, z.index_select(0, rows))
+    peak_slope.index_copy_(0, rows, slope.index_select(0, rows))
     loss_peak = torch.maximum(values, state["loss_peak"])
     rises = state["rises"] + (values > state["loss_last"])
     cut, loss_then = state["cut"], state["loss_then"]
@@ -67,8 +68,9 @@ def step(space: Space, age: Tensor, steps: int, state: State, slope: Tensor, val
         cut_now = due & (oscillates | idle)
         cut, loss_then = torch.where(due, cut_now, cut), torch.where(due, loss_peak, loss_then)
         rises, length = torch.where(due, 0, rises), torch.where(cut_now, length / 2, length)
-        z = torch.where(cut_now.reshape(shape), peak, z)
-        slope = torch.where(cut_now.reshape(shape), peak_slope, slope)
+        back = cut_now.nonzero()[:, 0]
+        z.index_copy_(0, back, peak.index_select(0, back))
+        slope.index_copy_(0, back, peak_slope.index_select(0, back))
     first = (age == 0).reshape(shape)  # nothing to repeat yet
     old, some, moved = state["old"], bool(first.any()), torch.empty_like(z)
     for rows, part in space.parts:

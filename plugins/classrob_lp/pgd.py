@@ -42,12 +42,13 @@ class PGD(StepwiseAttack):
         if random.any():  # most rows never need a draw
             drawn = live.space.start(live.streams)
             z = torch.where(random.reshape(-1, *[1] * (z.ndim - 1)), drawn, z)
-        return {"z": z, "velocity": torch.zeros_like(z)}
+        return {"z": z, "velocity": torch.zeros_like(z)} if self.momentum else {"z": z}
 
     def step(self, live: Live, state: State) -> State:
         """One gradient, one step."""
         slope, _ = live.slope(state["z"], LOSSES[self.loss])
-        direction = live.space.steepest(slope)
-        velocity = self.momentum * state["velocity"] + direction if self.momentum else direction
         length = self.step_size if self.step_size is not None else 1.0 - live.age / self.steps
+        if not self.momentum:
+            return {"z": live.space.move(state["z"], slope, length)}
+        velocity = self.momentum * state["velocity"] + live.space.steepest(slope)
         return {"z": live.space.move(state["z"], velocity, length), "velocity": velocity}

@@ -61,3 +61,29 @@ class Detached(torch.nn.Module):
 
 def test_a_model_without_a_gradient_is_timed_forwards() -> None:
     assert tuned(Classifier(Detached()), IMAGES, 16).batch_size == 16
+
+
+class Convolving(torch.nn.Module):
+    """One convolution, whose result is read as rows of numbers by a view or by a reshape."""
+
+    def __init__(self, views: bool) -> None:
+        super().__init__()
+        self.views, self.conv = views, torch.nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = self.conv(images)
+        rows = found.view(len(found), -1) if self.views else found.flatten(1)
+        return rows[:, :2]
+
+
+@pytest.mark.parametrize(
+    ("side", "views", "expected"), [(24, False, True), (24, True, False), (16, False, False)]
+)
+def test_channels_go_innermost_where_it_pays_and_the_model_takes_it(
+    side: int, views: bool, expected: bool
+) -> None:
+    classifier, images = Classifier(Convolving(views)), torch.zeros(8, 1, side, side)
+    with classifier.frozen(), limited(1):
+        classifier.channels_last = tuned(classifier, images, 16).channels_last
+        assert classifier.channels_last == expected
+        assert classifier.twin()(images).shape == (8, 2)

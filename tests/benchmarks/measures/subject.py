@@ -50,7 +50,9 @@ class Subject:
     def tuning(self) -> Tuning:
         """How the model runs fastest, found once, as in a run."""
         with self.classifier.frozen():
-            return tuned(self.classifier, self.batch.images, None)
+            found = tuned(self.classifier, self.batch.images, None)
+        self.classifier.channels_last = found.channels_last
+        return found
 
     def widest(self, n: int) -> Batch:
         """The n images with the widest margins; images repeat where there are fewer."""
