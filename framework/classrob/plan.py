@@ -126,10 +126,10 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
     threats = list(_threats(study, catalog, base))
     watched = _watches(study, [threat.name for threat, *_ in threats], catalog, base)
     return tuple(
-        Condition(m, d, threat, *rest, tuple(watch for watch, names in watched if threat.name in names))
+        Condition(m, d, threat, attack, proof, tuple(w for w, names in watched if threat.name in names))
         for m in models
         for d in datasets
-        for threat, *rest in threats
+        for threat, attack, proof in threats
     )
 
 

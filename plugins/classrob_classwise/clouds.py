@@ -24,6 +24,9 @@ Array = np.ndarray[Any, Any]
 #: The column that holds features, and the one that holds the last layer's weights.
 FEATURES, WEIGHTS = "features", "weights"
 
+#: So many samples go into a product at a time.
+CHUNK = 4096
+
 #: Which classes' means some samples are measured against (int [n], places in the cloud), and how each sample's
 #: value moves with the mean of its class's features [m, d] and with their mean square [m]; for samples by place.
 Pull = tuple[Array, Callable[[Array], tuple[Array, Array | float]]]
@@ -185,13 +188,16 @@ def directions(cloud: Cloud, value: Array, slope: Array, extra: Array | None = N
         slope: [K, d], how each quantity moves with its centroid's place, seen from the mean of all.
         extra: [K], variance beside that.
     """
-    k = len(cloud.n)
-    variance = np.append(np.zeros(k) if extra is None else extra, 0.0)
-    variance[k] = variance.sum() / k**2
-    for t in range(k):
-        if cloud.n[t] > 1:
-            moved = slope @ (cloud.of_class(t) - cloud.centre[t]).T
-            own = (np.arange(k) == t) - 1 / k  # a centroid is part of the mean of all
-            variance[:k] += own**2 * moved.var(1, ddof=1) / cloud.n[t]
-            variance[k] += float((own @ moved).var(ddof=1)) / k**2 / cloud.n[t]
+    k, extra = len(cloud.n), np.zeros(len(cloud.n)) if extra is None else extra
+    own, rest, total = np.zeros(k), np.zeros(k), 0.0
+    for start in range(0, len(cloud.x), CHUNK):  # all classes' noise, as one product with many rows
+        part = slice(start, start + CHUNK)
+        c = cloud.owner[part]
+        scale = np.sqrt(np.maximum(cloud.n * (cloud.n - 1.0), 1.0))[c]
+        noise = (cloud.x[part] - cloud.centre[c]) / scale[:, None]
+        own += np.bincount(c, np.square((noise * slope[c]).sum(1)), k)
+        rest += np.square(noise @ slope.T).sum(0)
+        total += float(np.square((noise * (slope[c] - slope.mean(0))).sum(1)).sum())
+    # A centroid is part of the mean of all: its own noise counts by (1 − 1/k)², that of each other by 1/k².
+    variance = np.append(extra + (1 - 2 / k) * own + rest / k**2, (extra.sum() + total) / k**2)
     return Means(np.append(value, value.mean()), np.sqrt(variance), np.append(cloud.n, cloud.n.sum()))

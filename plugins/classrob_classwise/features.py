@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor  # pyright: ignore[reportMissingImports]
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -101,7 +102,7 @@ def _features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
             "no linear layer was seen at work: the model is compiled, or multiplies by no matrix of weights"
         )
     x, weight = watch.last
-    if torch._C._functorch.is_functorch_wrapped_tensor(x):
+    if is_functorch_wrapped_tensor(x):
         raise NotObservable("the model is mapped over its images one by one, which hides what is in between")
     if x.ndim == 4 and weight.ndim == 4:
         x, weight = x.mean((2, 3)), weight[:, :, 0, 0]

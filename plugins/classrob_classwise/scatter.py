@@ -83,7 +83,7 @@ class CentroidDistance(Metric):
                 along = cloud.of_class(t) @ way
                 variance += 4 * along.var(ddof=1) / cloud.n[t] if cloud.n[t] > 1 else np.nan
             n = int(cloud.n[[a, b]].min())
-            low, high = within(square[a, b], float(np.sqrt(variance)), n)
+            low, high = within(float(square[a, b]), float(np.sqrt(variance)), n)
             low, value, high = (
                 None if x is None else float(np.sqrt(max(x, 0.0))) for x in (low, square[a, b], high)
             )
