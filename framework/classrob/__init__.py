@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.errors import NotCertifiable as NotCertifiable
     from classrob.errors import NotObservable as NotObservable
+    from classrob.evaluation import Run as Run
+    from classrob.evaluation import evaluate as evaluate
     from classrob.fields import Budgets as Budgets
     from classrob.fields import Code as Code
     from classrob.fields import File as File
@@ -62,6 +64,7 @@ _HOME = {
     "Model": "parts",
     "Probe": "parts",
     "Recipe": "parts",
+    "Run": "evaluation",
     "Samples": "live",
     "Score": "table",
     "Space": "space",
@@ -69,6 +72,7 @@ _HOME = {
     "Streams": "streams",
     "Table": "table",
     "Threat": "parts",
+    "evaluate": "evaluation",
     "hookimpl": "hookspecs",
 }
 

@@ -148,13 +148,22 @@ class Twin(nn.Module):
         super().__init__()
         self.low, self.channels_last = precision == "bfloat16", channels_last
         self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.whole = copy.deepcopy(self.module).bfloat16() if self.low else None
         if channels_last:
             self.module = self.module.to(memory_format=torch.channels_last)
+            self.whole = self.whole and self.whole.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images, in the type that comes out."""
         if self.channels_last:
             images = cast(Tensor, _Innermost.apply(images))
+        if self.whole is not None:
+            try:
+                return self.whole(images.bfloat16())
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # an operation mixes types: then torch chooses for each, which is slower
+                self.whole = None
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.low):
             return self.module(images)
 

@@ -161,14 +161,15 @@ class Probe(Part):
 class Metric(Part):
     """Rows of scores from rows of records."""
 
-    #: `budget`: computed at each budget alone. `sweep`: computed once from all budgets.
-    scope: ClassVar[Literal["budget", "sweep"]] = "budget"
+    #: `budget`: computed at each budget alone. `sweep`: computed once from all budgets. `model`: computed once
+    #: from all conditions of a model on a data set; the table then has the columns threat and attack.
+    scope: ClassVar[Literal["budget", "sweep", "model"]] = "budget"
     #: The columns it reads; where one is not there, as without the probe that records it, nothing is computed.
     columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
 
     @abstractmethod
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
-        """Scores of one condition; `clean` holds the same model and data without a threat."""
+        """Scores of what the scope says; `clean` holds the same model and data without a threat."""
 
 
 class Recipe(Part):

@@ -6,29 +6,16 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from classrob.packing import LAYOUT, Pack, join
 from classrob.records import Example
 from classrob.store import Store
-from classrob.table import Observed, Table
-
-#: The columns of a table, as the store has them, and their types.
-_COLUMNS = {
-    "sample": object,
-    "label": np.int64,
-    "budget": np.float64,
-    "predicted": np.int64,
-    "margin": np.float64,
-    "distance": np.float64,
-    "proposed": np.float64,
-    "spent": np.int64,
-    "queries": np.int64,
-    "basis": object,
-}
+from classrob.table import Columns, Observed, Table
 
 #: The columns of a table of trials.
 _TRIAL = {
@@ -126,13 +113,46 @@ class Results:
 
         Of what probes recorded, only the given columns are read.
         """
-        records = self._rows(condition, "record", _COLUMNS)
+        rows = join(self._packs(condition), self._samples, self._bases)
+        places = rows["sample"].astype(np.int64)
+        records = Columns(
+            {
+                "sample": lambda: np.array(list(self._samples), dtype=object)[places],
+                "place": lambda: places,
+                "basis": lambda: np.array(list(self._bases), dtype=object)[rows["basis"]],
+                **{
+                    name: partial(_column, rows, name)
+                    for name in LAYOUT.names
+                    if name not in ("sample", "basis")
+                },
+            }
+        )
         certified = "certifier" in condition.parts
         observed, constants = self._observed(condition, columns - records.keys(), records)
         return Table(condition.classes, None, records, self.trials(condition), certified, observed, constants)
 
+    def _packs(self, condition: Stored) -> list[Pack]:
+        """The records of each finished shard; packed now where somebody changed them by hand."""
+        query = """SELECT s.id, k.names, k.rows FROM plan p JOIN shard s ON s.key = p.shard
+                   LEFT JOIN pack k ON k.shard = s.id WHERE p.condition = ? ORDER BY p.position"""
+        found = self.store.connection.execute(query, (condition.id,)).fetchall()
+        return [self._packed(shard) if rows is None else Pack(names, rows) for shard, names, rows in found]
+
+    def _packed(self, shard: int) -> Pack:
+        query = "SELECT * FROM record WHERE shard = ? ORDER BY rowid"
+        return Pack.of(row[1:] for row in self.store.connection.execute(query, (shard,)))
+
+    @cached_property
+    def _samples(self) -> dict[str, int]:
+        """The samples' numbers, the same in every table of the run."""
+        return {}
+
+    @cached_property
+    def _bases(self) -> dict[str, int]:
+        return {}
+
     def _observed(
-        self, condition: Stored, columns: frozenset[str], records: dict[str, Any]
+        self, condition: Stored, columns: frozenset[str], records: Columns
     ) -> tuple[dict[str, Observed], dict[str, np.ndarray[Any, Any]]]:
         """What probes recorded of a condition: of its rows, and of the model."""
         query = """SELECT o.sample, o.budget, o.shape, o.type, o.value
@@ -140,7 +160,6 @@ class Results:
                    WHERE p.condition = ? AND o.name = ? ORDER BY p.position, o.rowid"""
         observed: dict[str, Observed] = {}
         constants: dict[str, np.ndarray[Any, Any]] = {}
-        budgets = [None if np.isnan(one) else one for one in records["budget"].tolist()]
         for column in sorted(columns):
             rows = self.store.connection.execute(query, (condition.id, column)).fetchall()
             if not rows:
@@ -150,6 +169,7 @@ class Results:
             if sample[0] is None:
                 constants[column] = values.reshape(json.loads(shape[0])).astype(np.float32)
                 continue
+            budgets = [None if np.isnan(one) else one for one in records["budget"].tolist()]
             place = {pair: i for i, pair in enumerate(zip(sample, budget, strict=True))}
             pairs = zip(records["sample"].tolist(), budgets, strict=True)
             at = np.fromiter((place.get(pair, -1) for pair in pairs), np.int64, len(budgets))
@@ -158,17 +178,14 @@ class Results:
 
     def trials(self, condition: Stored) -> Table | None:
         """The verdicts of an ensemble's members, as `Table.trials` has them; None where there are none."""
-        rows = self._rows(condition, "trial", _TRIAL)
-        return Table(condition.classes, None, rows) if len(rows["label"]) else None
-
-    def _rows(self, condition: Stored, table: str, kinds: dict[str, type]) -> dict[str, Any]:
-        names = ", ".join("ifnull(r.goal, -1)" if name == "goal" else f"r.{name}" for name in kinds)
-        query = f"""SELECT {names} FROM plan p JOIN shard s ON s.key = p.shard JOIN {table} r ON r.shard = s.id
+        names = ", ".join("ifnull(r.goal, -1)" if name == "goal" else f"r.{name}" for name in _TRIAL)
+        query = f"""SELECT {names} FROM plan p JOIN shard s ON s.key = p.shard JOIN trial r ON r.shard = s.id
                     WHERE p.condition = ? ORDER BY p.position, r.rowid"""
         rows = self.store.connection.execute(query, (condition.id,)).fetchall()
-        columns = zip(*rows, strict=True) if rows else ((),) * len(kinds)
-        pairs = zip(kinds.items(), columns, strict=True)
-        return {name: np.array(column, dtype=kind) for (name, kind), column in pairs}
+        if not rows:
+            return None
+        pairs = zip(_TRIAL.items(), zip(*rows, strict=True), strict=True)
+        return Table(condition.classes, None, {name: np.array(c, dtype=kind) for (name, kind), c in pairs})
 
     def clean_of(self, condition: Stored) -> Stored:
         """The unperturbed images of the same model and data set."""
@@ -187,3 +204,9 @@ class Results:
                    FROM failure f JOIN plan p ON p.shard = f.shard JOIN condition c ON c.id = p.condition
                    ORDER BY c.id, p.position"""
         return [Failure(*row) for row in self.store.connection.execute(query)]
+
+
+def _column(rows: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    """A column of its own, with numbers as wide as numpy's own."""
+    column = rows[name]
+    return column.astype(np.int64 if column.dtype.kind == "i" else np.float64)

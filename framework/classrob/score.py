@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from classrob.catalog import Catalog
 from classrob.parts import Metric
 from classrob.results import Results, Stored
-from classrob.table import Table
+from classrob.table import Score, Table
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Row:
 
     model: str
     dataset: str
-    threat: str
+    threat: str | None
     budget: float | None
     attack: str | None
     detector: str | None
@@ -31,14 +33,17 @@ class Row:
 
     def as_dict(self) -> dict[str, str | float | int | None]:
         """The row as plain data."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def scores(results: Results, catalog: Catalog) -> list[Row]:
-    """Every row of a run, in the order of conditions, metrics, budgets and classes."""
+    """Every row of a run, in the order of conditions, metrics, budgets and classes; then those of whole models."""
     metrics = _metrics(results, catalog)
     wanted = frozenset[str]().union(*(metric.columns for metric in metrics))
     rows: list[Row] = []
+    whole = [metric for metric in metrics if metric.scope == "model"]
+    kept = frozenset({"label", "budget"}).union(*(metric.columns for metric in whole))
+    models: dict[tuple[str, str], list[tuple[Stored, Table]]] = {}
     clean: tuple[Stored, Table] | None = None
     for condition in results.conditions:
         source = results.clean_of(condition)
@@ -46,8 +51,35 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
             clean = (source, results.table(source, wanted))
         table = clean[1] if condition is source else results.table(condition, wanted)
         if len(table):
-            rows += [row for metric in metrics for row in _rows(condition, metric, table, clean[1])]
+            cuts = [(budget, table.at(budget)) for budget in condition.budgets or (None,)]
+            for metric in metrics:
+                if metric.scope != "model" and metric.columns <= table.names | clean[1].constants.keys():
+                    parts = cuts if metric.scope == "budget" else [(None, table)]
+                    rows += _rows(condition, metric, parts, clean[1])
+            if whole:
+                part = models.setdefault((condition.model, condition.dataset), [])
+                part.append((condition, table.only(kept)))
+    for (model, dataset), found in models.items():
+        table, unperturbed = _together(found), next((t for c, t in found if c.clean), None)
+        for metric in whole if unperturbed is not None else ():
+            if metric.columns <= table.columns.keys():
+                for score in metric.compute(table, unperturbed):
+                    rows.append(_row((model, dataset, None), None, None, score))
     return rows
+
+
+def _together(parts: Sequence[tuple[Stored, Table]]) -> Table:
+    """The rows of several conditions as one table, with columns threat and attack (`none` where nothing searched)."""
+    first = parts[0][1]
+    shared = [name for name in first.columns if all(name in table.columns for _, table in parts)]
+    columns = {name: np.concatenate([table[name] for _, table in parts]) for name in shared}
+    rows = [len(table) for _, table in parts]
+    for name, values in (
+        ("threat", [c.threat for c, _ in parts]),
+        ("attack", [c.attack or "none" for c, _ in parts]),
+    ):
+        columns[name] = np.repeat(np.array(values, dtype=object), rows)
+    return Table(first.classes, None, columns)
 
 
 def _metrics(results: Results, catalog: Catalog) -> list[Metric]:
@@ -60,26 +92,16 @@ def _metrics(results: Results, catalog: Catalog) -> list[Metric]:
     ]
 
 
-def _rows(condition: Stored, metric: Metric, table: Table, clean: Table) -> Iterator[Row]:
-    if not metric.columns <= table.names | clean.constants.keys():
-        return
-    cuts: tuple[float | None, ...] = condition.budgets or (None,)
-    for budget in cuts if metric.scope == "budget" else (None,):
-        part = table.at(budget)
-        if not len(part):
-            continue
-        for score in metric.compute(part, clean):
-            yield Row(
-                condition.model,
-                condition.dataset,
-                condition.threat,
-                budget,
-                condition.attack,
-                None,
-                score.name,
-                score.label,
-                score.value,
-                score.low,
-                score.high,
-                score.n,
+def _rows(
+    condition: Stored, metric: Metric, parts: Sequence[tuple[float | None, Table]], clean: Table
+) -> Iterator[Row]:
+    for budget, table in parts:
+        for score in metric.compute(table, clean) if len(table) else ():
+            yield _row(
+                (condition.model, condition.dataset, condition.threat), budget, condition.attack, score
             )
+
+
+def _row(where: tuple[str, str, str | None], budget: float | None, attack: str | None, score: Score) -> Row:
+    numbers = score.value, score.low, score.high, score.n
+    return Row(*where, budget, attack, None, score.name, score.label, *numbers)

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from classrob.errors import StoreError
+from classrob.packing import Pack
 from classrob.records import Outcome, Shard
 
 if TYPE_CHECKING:
     from classrob.plan import Condition, Plan
 
 #: Raised when the schema changes; an older store is refused, not migrated, while there is one version.
-VERSION = 3
+VERSION = 4
 _APPLICATION = 0x636C7262  # "clrb", so that no other SQLite file is taken for a run
 
 SCHEMA = """
@@ -34,6 +35,11 @@ CREATE TABLE record (
     budget REAL, predicted INTEGER NOT NULL, margin REAL, distance REAL, proposed REAL, spent INTEGER NOT NULL,
     queries INTEGER NOT NULL, basis TEXT NOT NULL);
 CREATE INDEX record_shard ON record (shard);
+CREATE TABLE pack (
+    shard INTEGER PRIMARY KEY REFERENCES shard ON DELETE CASCADE, names TEXT NOT NULL, rows BLOB NOT NULL);
+CREATE TRIGGER record_insert AFTER INSERT ON record BEGIN DELETE FROM pack WHERE shard = NEW.shard; END;
+CREATE TRIGGER record_update AFTER UPDATE ON record BEGIN DELETE FROM pack WHERE shard IN (OLD.shard, NEW.shard); END;
+CREATE TRIGGER record_delete AFTER DELETE ON record BEGIN DELETE FROM pack WHERE shard = OLD.shard; END;
 CREATE TABLE trial (
     shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, label INTEGER NOT NULL,
     budget REAL, attack TEXT NOT NULL, goal INTEGER, predicted INTEGER NOT NULL,
@@ -59,9 +65,18 @@ CREATE VIEW judgement AS
 """
 
 _RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PACK = "INSERT INTO pack VALUES (?, ?, ?)"
 _TRIAL = "INSERT INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _OBSERVATION = "INSERT INTO observation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _EXAMPLE = "INSERT INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#: The tables that hold a shard's rows, in the order in which they are written.
+_COPIED = (
+    ("record", _RECORD),
+    ("pack", _PACK),
+    ("trial", _TRIAL),
+    ("observation", _OBSERVATION),
+    ("example", _EXAMPLE),
+)
 
 
 class Store:
@@ -126,6 +141,8 @@ class Store:
                 "INSERT INTO shard VALUES (NULL, ?, ?, datetime('now'), NULL, ?)", values
             ).lastrowid
             db.executemany(_RECORD, [(row, *record) for record in outcome.records])
+            pack = Pack.of(outcome.records)  # after the records, whose change drops what was packed of them
+            db.execute(_PACK, (row, pack.names, pack.rows))
             db.executemany(_TRIAL, [(row, *trial) for trial in outcome.trials])
             db.executemany(_OBSERVATION, [(row, *observation) for observation in outcome.observations])
             failures = [(key, sample, reason) for sample, reason in outcome.failures.items()]
@@ -159,13 +176,7 @@ class Store:
             with self.connection as db:
                 values = (key, found[1], found[2], str(other.path), found[3])
                 row = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, ?, ?)", values).lastrowid
-                copied = {
-                    "record": _RECORD,
-                    "trial": _TRIAL,
-                    "observation": _OBSERVATION,
-                    "example": _EXAMPLE,
-                }
-                for table, statement in copied.items():
+                for table, statement in _COPIED:
                     rows = other.connection.execute(f"SELECT * FROM {table} WHERE shard = ?", (found[0],))
                     db.executemany(statement, ((row, *rest) for _, *rest in rows))
                 rows = other.connection.execute(

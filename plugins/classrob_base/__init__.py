@@ -11,6 +11,7 @@ def classrob_models() -> list[Component]:
     """Models from files."""
     return [
         Component("torch", "classrob_base.torch_model:TorchModel", "a function in a file, and its weights"),
+        Component("memory", "classrob_base.memory:ModelInMemory", "a network given to classrob.evaluate"),
     ]
 
 
@@ -22,6 +23,7 @@ def classrob_datasets() -> list[Component]:
         Component("parquet", "classrob_base.parquet:Parquet", "Parquet files in the Hugging Face layout"),
         Component("folder", "classrob_base.folder:Folder", "image files, one folder a class"),
         Component("arrays", "classrob_base.arrays:Arrays", "NumPy arrays: .npz, or CIFAR-10-C's .npy files"),
+        Component("memory", "classrob_base.memory:ImagesInMemory", "images given to classrob.evaluate"),
     ]
 
 

@@ -6,13 +6,15 @@ The Class False Positive Score is Medi, Grabinski and Keuper's, "Towards Class-w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, final
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, final
 
 import numpy as np
 
-from classrob.intervals import extremes, rate
+from classrob.intervals import rate, rates
 from classrob.parts import Metric
+from classrob.smallest import smallest
+from classrob.spread import spread
 from classrob.table import Score, Table
 
 
@@ -24,12 +26,34 @@ def _share(label: str | None, name: str, hits: int, n: int) -> Score:
     return Score(label, name, hits / n, low, high, n)
 
 
-def _by_class(table: Table) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """The classes that have samples, how many are right, how many there are."""
-    matrix = table.confusion()
-    n = matrix.sum(1)
+def _shares(
+    labels: Sequence[str], name: str, hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any]
+) -> Iterator[Score]:
+    """A rate for each label, none of them of nothing."""
+    low, high = rates(hits, n)
+    columns = (hits / n, low, high, n)
+    for label, *rest in zip(labels, *(column.tolist() for column in columns), strict=True):
+        yield Score(label, name, *rest)
+
+
+def _by_class(
+    table: Table, mask: np.ndarray[Any, Any]
+) -> tuple[list[str], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The classes that have samples, how many of these a mask keeps, how many there are."""
+    n = table.of_class()
     there = np.flatnonzero(n)
-    return [table.classes[i] for i in there], matrix.diagonal()[there], n[there]
+    return [table.classes[i] for i in there], table.of_class(mask)[there], n[there]
+
+
+def _rates(table: Table, name: str, mask: np.ndarray[Any, Any]) -> Iterator[Score]:
+    """The share of rows that a mask keeps: of all, then of each class."""
+    names, hits, n = _by_class(table, mask)
+    yield _share(None, name, int(hits.sum()), int(n.sum()))
+    yield from _shares(names, name, hits, n)
+
+
+def _right(table: Table) -> np.ndarray[Any, Any]:
+    return table["predicted"] == table["label"]
 
 
 @final
@@ -38,10 +62,7 @@ class Accuracy(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """All classes together, then each."""
-        names, hits, n = _by_class(table)
-        yield _share(None, "accuracy", int(hits.sum()), int(n.sum()))
-        for name, right, of in zip(names, hits, n, strict=True):
-            yield _share(name, "accuracy", int(right), int(of))
+        yield from _rates(table, "accuracy", _right(table))
 
 
 @final
@@ -53,8 +74,7 @@ class CertifiedAccuracy(Metric):
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """All classes together, then each."""
         if table.certified:
-            for name, part in [(None, table), *table.by_class()]:
-                yield _share(name, "certified-accuracy", int((part["basis"] == "certified").sum()), len(part))
+            yield from _rates(table, "certified-accuracy", table["basis"] == "certified")
 
 
 @final
@@ -63,33 +83,32 @@ class WorstClassAccuracy(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score; n is the size of the worst class."""
-        _, hits, n = _by_class(table)
+        _, hits, n = _by_class(table, _right(table))
         if len(n):
             worst = int(np.argmin(hits / n))
-            (low, high), _ = extremes(hits, n)
+            low, high = smallest(hits, n)
             yield Score(None, "worst-class-accuracy", float(hits[worst] / n[worst]), low, high, int(n[worst]))
 
 
 @final
 class ClassGap(Metric):
-    """The best class's accuracy minus the worst's, with a simultaneous interval."""
+    """The best class's accuracy minus the worst's; its interval allows for noise driving classes apart."""
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score; n counts all samples."""
-        _, hits, n = _by_class(table)
+        _, hits, n = _by_class(table, _right(table))
         if len(n):
-            rates = hits / n
-            _, (low, high) = extremes(hits, n)
-            yield Score(None, "class-gap", float(rates.max() - rates.min()), low, high, int(n.sum()))
+            yield Score(None, "class-gap", *spread(hits, n).gap, int(n.sum()))
 
 
-def _shares_of_errors(table: Table, name: str, axis: int) -> Iterator[Score]:
-    """Each class's share of all misclassified samples: by what they are taken for (0), or what they are (1)."""
-    wrong = table.confusion()
-    np.fill_diagonal(wrong, 0)
-    errors = int(wrong.sum())
-    for label, count in zip(table.classes, wrong.sum(axis), strict=True):
-        yield _share(label, name, int(count), errors)
+def _shares_of_errors(table: Table, name: str, column: str) -> Iterator[Score]:
+    """Each class's share of all misclassified samples: by what they are taken for, or what they are."""
+    wrong = table[column][~_right(table)]
+    if len(wrong):
+        count = np.bincount(wrong, minlength=len(table.classes))
+        yield from _shares(table.classes, name, count, np.full(len(count), len(wrong)))
+    else:
+        yield from (_share(label, name, 0, 0) for label in table.classes)
 
 
 @final
@@ -98,7 +117,7 @@ class ClassFalsePositiveScore(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score a class; undefined without errors."""
-        yield from _shares_of_errors(table, "cfps", axis=0)
+        yield from _shares_of_errors(table, "cfps", "predicted")
 
 
 @final
@@ -107,7 +126,7 @@ class ClassFalseNegativeScore(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score a class; undefined without errors."""
-        yield from _shares_of_errors(table, "cfns", axis=1)
+        yield from _shares_of_errors(table, "cfns", "label")
 
 
 @final
@@ -120,16 +139,9 @@ class FlipRate(Metric):
         """All classes together, then each; nothing for the unperturbed images themselves."""
         if table.budget is None:
             return
-        before = dict(zip(clean["sample"], clean["predicted"], strict=True))
-        known = np.array([sample in before for sample in table["sample"]], dtype=bool)
-        rows = table.where(known)
-        was = np.array([before[sample] for sample in rows["sample"]], dtype=np.int64)
-        flipped = rows["predicted"] != was
-        yield _share(None, "flip-rate", int(flipped.sum()), len(flipped))
-        for index, name in enumerate(table.classes):
-            mine = rows["label"] == index
-            if mine.any():
-                yield _share(name, "flip-rate", int(flipped[mine].sum()), int(mine.sum()))
+        before = table.find(clean)
+        rows = table.where(before >= 0)
+        yield from _rates(rows, "flip-rate", rows["predicted"] != clean["predicted"][before[before >= 0]])
 
 
 @final

@@ -43,21 +43,20 @@ def groups(table: Table) -> Iterator[Group]:
     if not len(rows):
         return
     largest = float(rows["budget"].max())
-    place = {sample: i for i, sample in enumerate(dict.fromkeys(rows["sample"]))}
-    at = np.fromiter((place[sample] for sample in rows["sample"]), np.int64, len(rows))
-    label = np.empty(len(place), np.int64)
+    at = rows.numbers
+    label = np.empty(at.max() + 1, np.int64)
     label[at] = rows["label"]
     known = np.where(np.isnan(rows["distance"]), rows["budget"], rows["distance"])
     broken = rows["predicted"] != rows["label"]
-    distance = np.full(len(place), np.inf)
-    np.minimum.at(
-        distance, at[broken], np.minimum(known[broken], largest)
-    )  # the judge allows a rounding more
+    distance = np.full(len(label), np.inf)
+    # the judge allows a rounding more than the largest budget
+    np.minimum.at(distance, at[broken], np.minimum(known[broken], largest))
     yield Group(None, distance, largest)
-    for index, name in enumerate(table.classes):
-        mine = label == index
-        if mine.any():
-            yield Group(name, distance[mine], largest)
+    order = np.argsort(label, kind="stable")
+    ends = np.bincount(label, minlength=len(table.classes)).cumsum()
+    for name, mine in zip(table.classes, np.split(distance[order], ends[:-1]), strict=True):
+        if len(mine):
+            yield Group(name, mine, largest)
 
 
 def quantile(
@@ -65,9 +64,10 @@ def quantile(
 ) -> tuple[float | None, float | None, float | None]:
     """The smallest distance within which at least `share` of the samples fall, and its 95 % interval.
 
-    The interval lies between two of the ordered distances, whose places follow from the binomial
-    distribution alone: whatever the distances are distributed like, it holds the quantile in at least
-    95 % of the draws. (David and Nagaraja, "Order Statistics", 2003, section 7.1.)
+    The places of its ends among the ordered distances follow from the binomial distribution alone, whatever
+    the distances are distributed like. An end lies between two places such that the interval holds the
+    quantile in 95 % of the draws and not more. (Hettmansperger and Sheather, "Confidence intervals based on
+    interpolated order statistics", Statistics and Probability Letters 4, 1986.)
 
     Returns:
         value, low, high. Beyond `largest` the value is None, the upper end is None wherever it is not
@@ -75,9 +75,19 @@ def quantile(
     """
     n = len(distance)
     ordered = np.concatenate([[0.0], np.sort(distance), [np.inf]])
-    first, last = _places(n, share)
-    value, low, high = ordered[[_rank(n, share), first, last]]
-    return _known(value), min(float(low), largest), _known(high)
+    (first, on), (last, back) = _places(n, share)
+    value = float(ordered[_rank(n, share)])
+    low = _between(ordered[first], ordered[first + 1], on, largest)
+    high = float(ordered[last])
+    if back > 0 and np.isfinite(high):
+        high -= back * (high - float(ordered[last - 1]))
+    return _known(value), min(low, value, largest), _known(max(high, value))
+
+
+def _between(near: float, far: float, share: float, largest: float) -> float:
+    """So far on the way from a place to the next; what lies beyond the largest budget lies there at least."""
+    near, far = min(float(near), largest), min(float(far), largest)
+    return near + share * (far - near)
 
 
 def _known(distance: float) -> float | None:
@@ -90,12 +100,21 @@ def _rank(n: int, share: float) -> int:
 
 
 @lru_cache(maxsize=65536)
-def _places(n: int, share: float, alpha: float = ALPHA) -> tuple[int, int]:
-    """The places of the ends: 0 stands for no lower one, n + 1 for no upper one."""
-    at_most = bdtr(np.arange(n + 1.0), n, share)  # P(X ≤ k), X the number of samples within the quantile
-    first = int(np.searchsorted(at_most, alpha / 2))
+def _places(n: int, share: float, alpha: float = ALPHA) -> tuple[tuple[int, float], tuple[int, float]]:
+    """The places of the ends, and how far on towards the next place, and back towards the one before.
+
+    Place 0 stands for no lower distance, n + 1 for no upper one.
+    """
+    at_most = np.append(
+        bdtr(np.arange(n + 1.0), n, share), 1.0
+    )  # P(X ≤ k), X the samples within the quantile
+    before = np.concatenate([[0.0], at_most])
     last = int(np.searchsorted(at_most, 1 - alpha / 2)) + 1
-    return first, last
+    tail = alpha if last > n else alpha / 2  # where no distance is the upper end, that end never misses
+    first = int(np.searchsorted(at_most, tail))
+    on = (tail - before[first]) / (before[first + 1] - before[first])
+    back = (before[last] - (1 - alpha / 2)) / (before[last] - before[last - 1])
+    return (first, float(on)), (last, float(back))
 
 
 def _name(share: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 from pydantic import Field
 
-from classrob.intervals import rate
+from classrob.intervals import rates
 from classrob.parts import Metric
 from classrob.table import Score, Table
 
@@ -34,13 +34,15 @@ class Flow(Metric):
         """By the class left, then the class taken; n counts the right samples of the class left."""
         if table.budget is None:
             return
-        right = set(clean["sample"][clean["predicted"] == clean["label"]])
-        rows = table.where(np.fromiter((s in right for s in table["sample"]), bool, len(table)))
-        taken = rows.confusion()
-        of = taken.sum(1)
-        np.fill_diagonal(taken, 0)
-        for i, j in _most(taken, np.flatnonzero(taken), self.pairs):
-            yield _share(table.classes[i], f"flow-to/{table.classes[j]}", int(taken[i, j]), int(of[i]))
+        before = table.find(clean)
+        right = np.append(clean["predicted"] == clean["label"], False)  # −1, no row, is not right
+        rows = table.where(right[before])
+        of = rows.of_class()
+        label, taken, count = rows.pairs()
+        left = np.flatnonzero(label != taken)
+        most = _most(count, left, self.pairs)
+        label, taken, count = label[most], taken[most], count[most]
+        yield from _shares("flow-to/", table.classes, label, taken, count, of[label])
 
 
 @final
@@ -95,18 +97,25 @@ def targeted_flow(
     arrived = np.zeros(len(once), np.int64)
     np.maximum.at(arrived, trial, predicted[aimed] == target[aimed])
     pair = once % (k * k)
-    tried = np.bincount(pair, minlength=k * k).reshape(k, k)
-    hits = np.bincount(pair[arrived == 1], minlength=k * k).reshape(k, k)
-    for i, j in _most(hits, np.flatnonzero(tried), pairs):
-        yield _share(classes[i], f"targeted-flow-to/{classes[j]}", int(hits[i, j]), int(tried[i, j]))
+    cells, which, tried = np.unique(pair, return_inverse=True, return_counts=True)
+    hits = np.bincount(which[arrived == 1], minlength=len(cells))
+    most = _most(hits, np.arange(len(cells)), pairs)
+    yield from _shares("targeted-flow-to/", classes, *np.divmod(cells[most], k), hits[most], tried[most])
 
 
-def _most(count: np.ndarray[Any, Any], among: np.ndarray[Any, Any], most: int) -> list[tuple[int, int]]:
-    """Of a matrix's flat places, those with the largest counts, as (row, column) in the matrix's order."""
-    order = np.argsort(-count.flat[among], kind="stable")[:most]
-    return [divmod(place, count.shape[1]) for place in np.sort(among[order]).tolist()]
+def _most(count: np.ndarray[Any, Any], among: np.ndarray[Any, Any], most: int) -> np.ndarray[Any, Any]:
+    """Of some places, those with the largest counts, in their order."""
+    return np.sort(among[np.argsort(-count[among], kind="stable")[:most]])
 
 
-def _share(label: str, name: str, hits: int, n: int) -> Score:
-    low, high = rate(hits, n)
-    return Score(label, name, hits / n, low, high, n)
+def _shares(
+    name: str,
+    classes: Sequence[str],
+    left: np.ndarray[Any, Any],
+    taken: np.ndarray[Any, Any],
+    hits: np.ndarray[Any, Any],
+    n: np.ndarray[Any, Any],
+) -> Iterator[Score]:
+    columns = (left, taken, hits / n, *rates(hits, n), n)
+    for i, j, *rest in zip(*(column.tolist() for column in columns), strict=True):
+        yield Score(classes[i], f"{name}{classes[j]}", *rest)

@@ -71,7 +71,8 @@ class Graph(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The output for a whole batch of the exported size, or of any where the file leaves it open."""
-        values: dict[str, Tensor | None] = {"": None, self._input: images.to(self._dtype)}
+        kind = images.dtype if images.dtype == torch.bfloat16 else self._dtype  # a whole search in bfloat16
+        values: dict[str, Tensor | None] = {"": None, self._input: images.to(kind)}
         values |= {name: getattr(self, attribute) for name, attribute in self._held.items()}
         for node, dead in zip(self._nodes, self._dead, strict=True):
             result = _OPS[node.operator](node, *(values[name] for name in node.inputs))

@@ -23,10 +23,11 @@ HOST = ROOT / "framework" / "classrob"
 #: Law 1: data flows downwards through these rooms, so imports only ever point upwards in this list.
 FLOW = (
     ("errors", "component", "streams", "images"),
-    ("space", "live", "records", "table", "fields", "intervals", "environment"),
+    ("space", "live", "records", "packing", "table", "fields", "intervals", "environment"),
+    ("significance", "pairing", "smallest", "spread", "ranks"),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
-    ("search", "ensemble", "certification"),
+    ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
     ("plan", "pictures"),
@@ -34,8 +35,10 @@ FLOW = (
     ("worker", "store"),
     ("preflight", "results"),
     ("score", "run", "trials", "audit"),
-    ("report", "testing", "scaffold"),
-    ("cli", "__main__"),
+    ("comparison", "requirement", "query"),
+    ("report", "testing", "scaffold", "junit"),
+    ("export",),
+    ("cli", "__main__", "evaluation"),
 )
 
 

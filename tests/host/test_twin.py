@@ -90,6 +90,21 @@ def test_the_twin_leaves_the_model_alone() -> None:
     assert all(weight.requires_grad for weight in classifier.module.parameters())
 
 
+class Mixing(Net):
+    """Turns its images into float32 itself, so that it cannot be of one low type."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.float())
+
+
+def test_a_model_that_mixes_types_is_searched_in_those_that_torch_chooses() -> None:
+    classifier, batch, _ = setting(Mixing())
+    with classifier.frozen(), torch.no_grad():
+        low = classifier.twin("bfloat16")
+        assert torch.allclose(low(batch.images), classifier(batch.images), atol=0.05, rtol=0.05)
+        assert low.module.whole is None
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_finished_rows_ride_along_and_change_nothing(channels_last: bool) -> None:
     """The same proposals and counts, whatever shares the batch."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from classrob.packing import Pack
 from classrob.results import STORE, Results
 from classrob.score import Row
 from classrob.store import Store
@@ -124,6 +125,60 @@ def write(folder: Path, run: Pretence | None = None) -> Path:
                 )
         for sample, reason in run.failures:
             db.execute("INSERT INTO failure VALUES ('shard-0', ?, ?, NULL)", (sample, reason))
+    return folder
+
+
+def write_large(folder: Path, classes: int, samples: int, budgets: int) -> Path:
+    """Write a run of one model under one threat with as many rows as asked for, quickly; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(7)
+    threat = Threat("linf", tuple((i + 1) / 255 for i in range(budgets)))
+    run = Pretence([f"n{i:08d}" for i in range(classes)], {"net": 1.0}, ("large",), (threat,))
+    label = np.arange(samples) % classes
+    skill = 0.3 + 1.4 * ((label * 7) % classes) / classes
+    reach = np.where(random.random(samples) < 0.2, 0.0, skill * random.gamma(4.0, 0.25, samples))
+    wrong = (label + 1 + np.minimum(random.geometric(0.3, samples) - 1, classes - 2)) % classes
+    names = np.array([f"validation/{i:08d}.png" for i in range(samples)], dtype=object)
+    with Store.open(folder / STORE, write=True) as store, store.connection as db:
+        db.executemany("INSERT INTO meta VALUES (?, ?)", [(k, json.dumps(v)) for k, v in _meta(run).items()])
+        for number, cuts in enumerate(((), threat.budgets)):
+            at = np.array(cuts or [np.nan])
+            broken = (reach[:, None] == 0) | (at * 255 / max(1, budgets) > reach[:, None])
+            stood = ~broken & (np.roll(broken, -1, axis=1) | (np.arange(len(at)) == len(at) - 1))
+            basis = (
+                np.where(broken, "found", np.where(stood, "stood", "implied"))
+                if cuts
+                else np.full(broken.shape, "clean")
+            )
+            implied = basis == "implied"
+            columns = (
+                np.repeat(names, len(at)),
+                np.repeat(label, len(at)),
+                np.tile(np.array(cuts or [None], dtype=object), samples),
+                np.where(broken, wrong[:, None], label[:, None]).ravel(),
+                np.where(implied, None, 0.5).ravel(),
+                np.where(implied, None, at * random.uniform(0.9, 1, broken.shape) if cuts else 0.0).ravel(),
+                np.where(implied, None, 1.1 * at if cuts else None).ravel(),
+                np.where(implied, 0, 40).ravel(),
+                np.where(implied, 0, 41).ravel(),
+                basis.ravel(),
+            )  # fmt: skip
+            parts = {"model": {}, "dataset": {}, "threat": {"budgets": cuts}, "attack": {}}
+            values = (number, "net", "large", *(("linf", "pgd") if cuts else ("none", None)))
+            values += tuple(map(json.dumps, (cuts, run.classes, parts)))
+            db.execute("INSERT INTO condition VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            records = list(zip(*(column.tolist() for column in columns), strict=True))
+            for first in range(0, samples, 256):
+                mine = records[first * len(at) : (first + 256) * len(at)]
+                key = f"{number}/{first}"
+                db.execute("INSERT INTO plan VALUES (?, ?, ?, ?)", (key, number, first, len(mine) // len(at)))
+                values = (key, 1.5, "2026-08-01 12:00:00", "{}")
+                shard = db.execute("INSERT INTO shard VALUES (NULL, ?, ?, ?, NULL, ?)", values).lastrowid
+                db.executemany(
+                    f"INSERT INTO record VALUES ({', '.join('?' * 11)})", [(shard, *r) for r in mine]
+                )
+                pack = Pack.of(mine)
+                db.execute("INSERT INTO pack VALUES (?, ?, ?)", (shard, pack.names, pack.rows))
     return folder
 
 

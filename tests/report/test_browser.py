@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from selenium import webdriver  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -231,7 +234,8 @@ def test_everything_essential_is_there_without_a_script(visit: Visit) -> None:
     page = visit("ten", script=False)
     assert len(page.find_elements(By.CSS_SELECTOR, ".condition")) == 6
     assert all(
-        e.is_displayed() for e in page.find_elements(By.CSS_SELECTOR, ".condition, .classes, .heat, .curve")
+        e.is_displayed()
+        for e in page.find_elements(By.CSS_SELECTOR, ".condition, .classes, .heat, .condition .curve")
     )
     assert not page.find_element(By.ID, "picker").is_displayed()
     assert not page.find_element(By.ID, "theme").is_displayed()
@@ -255,3 +259,102 @@ def test_one_budget_needs_no_slider(visit: Visit) -> None:
     page = visit("two")
     assert not page.find_element(By.CSS_SELECTOR, "[data-part=budget]").is_displayed()
     assert shown(page, ".at") == ["At budget 8/255"]
+
+
+def read_csv(page: webdriver.Chrome, selector: str) -> list[list[str]]:
+    text = page.execute_script("return report.csv(document.querySelector(arguments[0]))", selector)
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_every_table_sorts_and_is_downloaded(visit: Visit) -> None:
+    page = visit("ten")
+    tables = page.find_elements(By.CSS_SELECTOR, "main table")
+    assert len(page.find_elements(By.CSS_SELECTOR, "main button.csv")) == len(tables)
+    glance = page.find_element(By.CSS_SELECTOR, "table.glance")
+    head = glance.find_elements(By.CSS_SELECTOR, "thead button")[2]
+
+    def column() -> list[float]:
+        cells = glance.find_elements(By.CSS_SELECTOR, "tbody tr td:nth-child(3) .v")
+        return [float(cell.text.replace("\u202f%", "")) for cell in cells]
+
+    for direction, reverse in (("ascending", False), ("descending", True)):
+        head.send_keys(Keys.ENTER)
+        assert column() == sorted(column(), reverse=reverse)
+        assert head.find_element(By.XPATH, "..").get_attribute("aria-sort") == direction
+    rows_ = read_csv(page, ".condition.shown table.classes")
+    assert rows_[0][:2] == ["Class", "Clean accuracy"]
+    assert [row[0] for row in rows_[1:]] == [str(i) for i in range(10)]
+    assert {len(row) for row in rows_} == {len(rows_[0])}
+    for button in page.find_elements(By.CSS_SELECTOR, "main button.csv")[:2]:
+        button.send_keys(Keys.ENTER)
+
+
+def test_downloads_hold_all_classes_and_no_formulas(visit: Visit) -> None:
+    page = visit("thousand")
+    assert len(read_csv(page, ".condition.shown table.classes")) == 1001
+    page = visit("nasty")
+    page.execute_script("""
+        const table = document.createElement("table");
+        table.innerHTML = "<tr><td></td><td></td><td></td><td></td></tr>";
+        ["=1+1", "+cmd|x", "-5.2 pp", 'a,"b'].forEach((text, i) => { table.rows[0].cells[i].textContent = text; });
+        table.id = "probe";
+        document.querySelector("main").append(table);""")
+    assert read_csv(page, "#probe") == [["'=1+1", "'+cmd|x", "-5.2 pp", 'a,"b']]
+    names = {row[0] for row in read_csv(page, ".condition.shown table.classes")[1:]}
+    assert "\"quoted\" & 'single'" in names
+
+
+def test_a_class_is_highlighted_everywhere(visit: Visit) -> None:
+    page = visit("ten")
+    link = page.find_element(By.CSS_SELECTOR, ".condition.shown .classes tbody tr[data-class='0-3'] a")
+    page.execute_script("arguments[0].focus()", link)
+    for place in (".contest tr", ".condition.shown .classes tr", ".heat td", ".heat th", ".series", ".chip"):
+        lit = page.find_elements(By.CSS_SELECTOR, f"{place}.lit")
+        assert lit, place
+        assert all("0-3" in node.get_attribute("data-class").split() for node in lit)
+    page.execute_script("document.activeElement.blur()")
+    assert not page.find_elements(By.CSS_SELECTOR, ".lit")
+    Select(page.find_element(By.CSS_SELECTOR, "#chosen select")).select_by_visible_text("5")
+    slide(page, Keys.END)
+    kept = page.find_elements(By.CSS_SELECTOR, ".condition.shown .classes tr.kept")
+    assert [row.get_attribute("data-class") for row in kept] == ["0-5"]
+    Select(page.find_element(By.CSS_SELECTOR, "#chosen select")).select_by_visible_text("none")
+    assert not page.find_elements(By.CSS_SELECTOR, ".kept")
+
+
+def test_a_link_to_a_class_opens_its_page(visit: Visit) -> None:
+    page = visit("ten")
+    assert not page.find_element(By.CSS_SELECTOR, "#class-0-3 table").is_displayed()
+    page.find_element(By.CSS_SELECTOR, ".condition.shown .classes tbody tr[data-class='0-3'] a").send_keys(
+        Keys.ENTER
+    )
+    WebDriverWait(page, 10).until(
+        lambda d: d.find_element(By.CSS_SELECTOR, "#class-0-3 table").is_displayed()
+    )
+    assert len(page.find_elements(By.CSS_SELECTOR, ".classpage")) == 10
+    assert len(page.find_elements(By.CSS_SELECTOR, "#class-0-3 svg.curve")) == 2
+    page = visit("thousand")
+    assert len(page.find_elements(By.CSS_SELECTOR, ".classpage")) == 20
+    box = page.find_element(By.CSS_SELECTOR, "#chosen input")
+    box.send_keys(
+        page.find_element(By.CSS_SELECTOR, ".condition.shown .classes tbody th").get_attribute("title")
+    )
+    assert len(page.find_elements(By.CSS_SELECTOR, ".condition.shown .classes tr.kept")) == 1
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_axe_finds_no_serious_fault(visit: Visit, width: int, dark: bool) -> None:
+    kit = pytest.importorskip("axe_core_python", reason="needs axe-core-python, which holds axe-core")
+    axe = (files(kit) / "axe.min.js").read_text("utf-8")
+    page = visit("two", width, dark)
+    page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.execute_script(axe)
+    page.set_script_timeout(100)
+    found = page.execute_async_script(
+        "const done = arguments[0];"
+        "axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations"
+        ".filter((v) => ['serious', 'critical'].includes(v.impact))"
+        ".map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200))])))"
+    )
+    assert found == []

@@ -40,6 +40,12 @@ def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
             found = [summary for c in results.conditions for summary in summaries(results, c)]
             emit([dataclasses.asdict(one) for one in found], style, _TRIALS)
             return
+    emit([row.as_dict() for row in read(folder)], style, _COLUMNS)
+
+
+def read(folder: Path) -> list[Row]:
+    """A run's scores; what they lack is said on standard error."""
+    with Results.open(folder) as results:
         rows = scores(results, Catalog.installed())
         unfinished = [c for c in results.conditions if results.progress(c)[0] < results.progress(c)[1]]
         failures = results.failures()
@@ -50,7 +56,7 @@ def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
         )
     if failures:
         click.echo(f"note: {len(failures)} failures; the first: {failures[0].reason}", err=True)
-    emit([row.as_dict() for row in rows], style, _COLUMNS)
+    return rows
 
 
 def _confusion(results: Results) -> list[dict[str, object]]:

@@ -61,12 +61,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """One line: a name, the style classes, a key for the script, and a score for clean and each budget."""
+    """One line: a name, style classes, scores (clean, each budget), a key for the script, the class it is of."""
 
     name: str
     style: str
     points: Points
     key: str = ""
+    whose: str = ""
 
 
 _CURVE = Markup(
@@ -87,7 +88,7 @@ _BREAK = Markup('<path class="break" d="M{:g} {:g}l4 -10m4 0l-4 10"/>')
 _NAME = Markup('<text class="tick" x="{:g}" y="{:g}" text-anchor="end">{} →</text>')
 _BAND = Markup('<polygon class="{}" points="{} {}"/>')
 _LINE = Markup(
-    '<g class="series {}" data-key="{}"><title>{}</title>{}'
+    '<g class="series {}" data-key="{}" data-class="{}"><title>{}</title>{}'
     '<path class="line" d="{}"/><path class="dots" d="{}"/></g>'
 )
 _LEVELS = ((0.0, "0"), (0.25, "25"), (0.5, "50"), (0.75, "75"), (1.0, "100 %"))
@@ -142,4 +143,4 @@ def _line(series: Series, axis: Axis) -> Markup:
     area = band(axis, [score.low for score in scores], [score.high for score in scores])
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
     dots = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in spots)
-    return _LINE.format(series.style, series.key, series.name, area, path, dots)
+    return _LINE.format(series.style, series.key, series.whose, series.name, area, path, dots)

@@ -93,13 +93,13 @@ def lines(view: View) -> list[tuple[int, str]]:
     return [(i, named.get(i, "")) for i in chosen]
 
 
-def chart(view: View, drawn: list[tuple[int, str]]) -> Markup:
-    """Accuracy over budget, a line a class and one for all."""
+def chart(view: View, drawn: list[tuple[int, str]], place: int) -> Markup:
+    """Accuracy over budget, a line a class and one for all; `place` is that of the classes' names."""
     ruler = axis(view)
     if ruler is None or view.empty:
         return Markup()
     names = view.stored.classes
-    series = [Series(names[i], style, _points(view, names[i]), str(i)) for i, style in drawn]
+    series = [Series(names[i], style, _points(view, names[i]), str(i), f"{place}-{i}") for i, style in drawn]
     series.append(Series("All classes", "on all", _points(view, None), "all"))
     text = " ".join(words.reading(view, view.middle))
     under = Markup() if view.few else _spread(view, ruler)

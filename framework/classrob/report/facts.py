@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from classrob.table import Table
 FEW = 24
 #: So many confused pairs are listed of a condition and budget.
 PAIRS = 20
+#: So many of a class's weakest images are named.
+WEAKEST = 5
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,37 @@ class Confusion:
     matrix: list[list[int]] | None
     pairs: list[tuple[int, int, int, int]]
     errors: int
+
+
+@dataclass(frozen=True)
+class Weak:
+    """An image that little is needed to break: its id, the smallest distance found, what it is taken for."""
+
+    sample: str
+    distance: float
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """All confusions of a budget as cells that are not 0: true class, predicted class, count; images a class."""
+
+    label: np.ndarray[Any, Any]
+    predicted: np.ndarray[Any, Any]
+    count: np.ndarray[Any, Any]
+    of: np.ndarray[Any, Any]
+
+    def around(self, index: int, most: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+        """Where a class's images go, and whose come to it: class, how many, of how many; the most first."""
+        found = []
+        for mine, other in ((self.label, self.predicted), (self.predicted, self.label)):
+            cells = np.flatnonzero((mine == index) & (other != index))
+            cells = cells[np.argsort(-self.count[cells], kind="stable")[:most]]
+            of = self.of[self.label[cells]]
+            found.append(
+                list(zip(other[cells].tolist(), self.count[cells].tolist(), of.tolist(), strict=True))
+            )
+        return found[0], found[1]
 
 
 @dataclass
@@ -45,6 +79,8 @@ class View:
     cuts: tuple[float | None, ...]
     labels: tuple[str, ...]
     confusions: list[Confusion] = field(default_factory=list)
+    crossings: list[Crossings] = field(default_factory=list)
+    weakest: dict[int, list[Weak]] = field(default_factory=dict)
     bases: Counter[str] = field(default_factory=Counter)
     spent: int = 0
     queries: int = 0
@@ -133,19 +169,39 @@ def _view(index: int, stored: Stored, results: Results, rows: Sequence[Row]) -> 
     view = View(index, stored, *results.progress(stored), scores, detected, cuts, labels)
     table = results.table(stored)
     if len(table):
-        view.confusions = [confusion(table.at(cut)) for cut in cuts]
+        parts = [table.at(cut) for cut in cuts]
+        view.crossings = [Crossings(*part.pairs(), part.of_class()) for part in parts]
+        view.confusions = [confusion(one) for one in view.crossings]
+        view.weakest = {} if stored.clean else weakest(table)
         view.bases = Counter(table["basis"].tolist())
         view.spent, view.queries = int(table["spent"].sum()), int(table["queries"].sum())
     return view
 
 
-def confusion(table: Table) -> Confusion:
+def weakest(table: Table) -> dict[int, list[Weak]]:
+    """Of each class, the images that were right at first and broke at the smallest distances."""
+    rows = np.flatnonzero((table["predicted"] != table["label"]) & (table["distance"] > 0))
+    rows = rows[np.argsort(table["distance"][rows], kind="stable")]
+    _, first = np.unique(table.numbers[rows], return_index=True)
+    found: dict[int, list[Weak]] = {}
+    columns = [table[name] for name in ("label", "sample", "distance", "predicted")]
+    for row in rows[np.sort(first)].tolist():
+        label, sample, distance, predicted = (column[row] for column in columns)
+        if len(mine := found.setdefault(int(label), [])) < WEAKEST:
+            mine.append(Weak(str(sample), float(distance), int(predicted)))
+    return found
+
+
+def confusion(crossings: Crossings) -> Confusion:
     """Count who is taken for whom, without ever holding a matrix of many classes."""
-    k = len(table.classes)
-    codes, counts = np.unique(table["label"] * k + table["predicted"], return_counts=True)
-    cells = {divmod(int(code), k): int(n) for code, n in zip(codes, counts, strict=True)}
-    of = Counter(table["label"].tolist())
-    wrong = [(i, j, n, of[i]) for (i, j), n in cells.items() if i != j]
-    matrix = [[cells.get((i, j), 0) for j in range(k)] for i in range(k)] if k <= FEW else None
+    of = crossings.of.tolist()
+    columns = (crossings.label, crossings.predicted, crossings.count)
+    cells = list(zip(*(column.tolist() for column in columns), strict=True))
+    wrong = [(i, j, n, of[i]) for i, j, n in cells if i != j]
+    matrix = None
+    if len(of) <= FEW:
+        matrix = [[0] * len(of) for _ in of]
+        for i, j, n in cells:
+            matrix[i][j] = n
     pairs = sorted(wrong, key=lambda pair: (-pair[2], pair[0], pair[1]))[:PAIRS]
     return Confusion(matrix, pairs, sum(n for _, _, n, _ in wrong))

@@ -33,7 +33,7 @@ METRICS = {
     "worst-class-accuracy": Unit(
         "Worst class", "the lowest class accuracy; its interval allows for having picked the class afterwards"
     ),
-    "class-gap": Unit("Class gap", "best minus worst class accuracy, with a simultaneous interval"),
+    "class-gap": Unit("Class gap", "best minus worst class accuracy; its interval allows for noise"),
     "flip-rate": Unit("Flip rate", "share of images predicted otherwise than their unperturbed image"),
     "cfps": Unit(
         "CFPS",
@@ -41,6 +41,22 @@ METRICS = {
     ),
     "cfns": Unit(
         "CFNS", "Class False Negative Score: the share of all misclassified images that is of this class"
+    ),
+    "class-difference": Unit(
+        "Against others", "accuracy minus that of all images of other classes", share=False
+    ),
+    "weak-classes": Unit("Weak classes", "how many are below the others by more than chance", share=False),
+    "strong-classes": Unit(
+        "Strong classes", "how many are above the others by more than chance", share=False
+    ),
+    "class-deviation": Unit("Deviation", "standard deviation of the classes' accuracies", share=False),
+    "class-gini": Unit(
+        "Gini", "Gini coefficient of the classes' accuracies: 0 where all are alike", share=False
+    ),
+    "cfps-agreement": Unit(
+        "CFPS against accuracy",
+        "rank correlation over classes; below 0 weak classes are those that errors land in",
+        share=False,
     ),
     "implied-error": Unit("Implied error", "share of spot-checked implied verdicts that was refuted"),
     "ara": Unit(
@@ -77,7 +93,17 @@ METRICS = {
 }
 
 #: Families of metrics that have no place on the page: it draws confusions, and one distance says enough.
-LEFT_OUT = ("flow-to/", "targeted-flow-to/", "distance-q", "centroid-distance-to/", "drift-to/")
+LEFT_OUT = (
+    "flow-to/",
+    "targeted-flow-to/",
+    "distance-q",
+    "robustness-bias-",
+    "class-difference-p",
+    "samples-needed",
+    "group-bias/",
+    "centroid-distance-to/",
+    "drift-to/",
+)
 
 
 @dataclass(frozen=True)

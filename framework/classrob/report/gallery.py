@@ -15,6 +15,9 @@ from classrob.results import Results
 #: So many pictures of a class, and so many bytes of pictures on the whole page, are shown at most.
 EACH = 4
 BYTES = 16_000_000
+#: Of a class and condition, so many on the class's page; and so many bytes for all of these.
+PORTRAITS = 2
+PORTRAIT_BYTES = 8_000_000
 #: Narrower pictures than this are scaled up with sharp pixels.
 SMALL = 96
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -69,6 +72,23 @@ def galleries(results: Results, views: Sequence[View]) -> dict[int, list[Shelf]]
                 else:
                     shelf.pictures.append(_picture(one, view.stored.classes))
     return {index: [shelf for shelf, _ in shelves] for index, shelves in kept.items()}
+
+
+def portraits(results: Results, views: Sequence[View]) -> dict[tuple[int, int], list[Picture]]:
+    """For a class's own page: its images that broke at the smallest distances, by condition and class."""
+    found: dict[tuple[int, int], list[Picture]] = {}
+    room = PORTRAIT_BYTES
+    for view in views:
+        kept = [] if view.stored.clean else results.examples(view.stored)
+        fooled = [one for one in kept if one.predicted != one.label and one.distance]
+        for one in sorted(fooled, key=lambda e: e.distance or 0.0):
+            mine = found.setdefault((view.index, one.label), [])
+            room -= (size := len(one.original) + len(one.perturbed) + len(one.difference))
+            if len(mine) < PORTRAITS and room >= 0:
+                mine.append(_picture(one, view.stored.classes))
+            else:
+                room += size
+    return found
 
 
 def _shelves(view: View, examples: Sequence[Example]) -> list[tuple[Shelf, list[Example]]]:

@@ -13,14 +13,17 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from classrob.intervals import RATE_METHOD
-from classrob.report import appendix, detail, form, overview, words
+from classrob.report import appendix, classpage, compare, detail, form, overview, words
 from classrob.report.facts import views
-from classrob.report.gallery import SMALL, galleries
+from classrob.report.gallery import SMALL, galleries, portraits
 from classrob.report.honesty import honesty
 from classrob.report.map import Projection, maps
 from classrob.results import Results
 from classrob.score import Row
 from classrob.trials import summaries
+
+#: The page's scripts, in the order in which they stand in its one script element.
+SCRIPTS = ("base.js", "condition.js", "picker.js", "tables.js", "highlight.js")
 
 
 def render(results: Results, rows: Sequence[Row], projection: Projection = "pca") -> str:
@@ -36,7 +39,9 @@ def render(results: Results, rows: Sequence[Row], projection: Projection = "pca"
     pool, names = detail.Pool(), {}
     pool.index(form.NOTHING)
     conditions = [detail.payload(v, pool, names.setdefault(v.stored.classes, len(names))) for v in found]
-    data = {"scores": pool.data(), "classes": list(names), "conditions": conditions}
+    chapters = classpage.pages(found, names, portraits(results, found))
+    paged = [chapter.key for chapter in chapters]
+    data = {"paged": paged, "scores": pool.data(), "classes": list(names), "conditions": conditions}
     return (
         _environment()
         .get_template("page.html")
@@ -59,6 +64,10 @@ def render(results: Results, rows: Sequence[Row], projection: Projection = "pca"
             cards=overview.cards(found),
             boards=overview.boards(found),
             start=next((v.index for v in found if not v.stored.clean), 0),
+            contests=compare.contests(found),
+            chapters=chapters,
+            places=names,
+            paged=set(paged),
             galleries=galleries(results, found),
             members={v.index: [t for t in summaries(results, v.stored) if t.label is None] for v in found},
             audit=honesty(results),
@@ -76,7 +85,7 @@ def render(results: Results, rows: Sequence[Row], projection: Projection = "pca"
             shown=form.shown,
             budget=form.budget,
             style=Markup(_text("report.css")),
-            script=Markup(_text("report.js")),
+            script=Markup("\n".join(map(_text, SCRIPTS))),
         )
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from classrob.report.facts import View
+from classrob.report.findings import findings
 from classrob.report.form import between, listed, percent, plural, quoted
 from classrob.results import Failure
 
@@ -103,6 +104,7 @@ def attacked(view: View) -> list[str]:
         overall(view, places),
         worst(view, cut, where),
         swallower(view, cut, where),
+        *findings(view, cut, where),
         bracket(view, places),
     )
     said += (implied(view),)

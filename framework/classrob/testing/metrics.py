@@ -127,14 +127,25 @@ def _with(table: Table, columns: dict[str, tuple[bool, Any, Any]], images: list[
 
 
 def _plain(metric: Metric, clean: Table) -> Iterator[tuple[str, Table, Table]]:
-    yield "the unperturbed images", clean, clean
+    yield "the unperturbed images", _conditions(clean) if metric.scope == "model" else clean, clean
     for what, wrong in (
         ("rows of a threat", 0.5),
         ("rows without an error", 0.0),
         ("rows of nothing but errors", 1.0),
     ):
         attacked = _table(True, wrong)
-        yield what, attacked if metric.scope == "sweep" else attacked.at(BUDGETS[1]), clean
+        if metric.scope == "model":
+            attacked = _conditions(clean, attacked, _table(True, wrong / 2))
+        yield what, attacked.at(BUDGETS[1]) if metric.scope == "budget" else attacked, clean
+
+
+def _conditions(*tables: Table) -> Table:
+    """The rows of several conditions as one table, as the host hands it to a metric of whole models."""
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0].columns}
+    for name, values in (("threat", ("none", "kit", "other")), ("attack", ("none", "pgd", "pgd"))):
+        mine = np.array(values[: len(tables)], dtype=object)
+        columns[name] = np.repeat(mine, [len(table) for table in tables])
+    return Table(CLASSES, None, columns)
 
 
 def _table(attacked: bool, wrong: float) -> Table:
@@ -168,7 +179,7 @@ def _table(attacked: bool, wrong: float) -> Table:
 
 def _arrays(table: Table) -> dict[str, np.ndarray[Any, Any]]:
     """All that a table holds, by name."""
-    return table.columns | table.constants | {name: one.values for name, one in table.observed.items()}
+    return dict(table.columns) | table.constants | {name: one.values for name, one in table.observed.items()}
 
 
 def _rows(table: Table, index: np.ndarray[Any, Any]) -> Table:

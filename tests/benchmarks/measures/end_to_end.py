@@ -22,6 +22,9 @@ PEERS = ("bare", "reference", "torchattacks", "foolbox", "art")
 #: Where about half of the images that are classified rightly fall; and where all do, without a defence.
 BUDGETS = {"cifar": "5/255", "mnist": "0.17", "mnist-interp": "0.3", "mnist-latent": "0.3"}
 
+#: Fewer steps than the peers get: at equal robust accuracy, how many does it take?
+FEWER = (3, 5, 10, 20, 40)
+
 #: Steps of the trial that finds a peer's best batch size.
 TRIAL = 5
 
@@ -71,6 +74,8 @@ def measure(arguments: argparse.Namespace) -> None:
         row["batch"] = batches.get(name, subject.tuning.batch_size)
         if not name.startswith("bare"):
             row["robust"] = round(float(results[name].float().mean()), 4)
+            if fastest is not None:
+                row["as_strong"] = bool(results[name].sum() <= results[fastest].sum())
         if "bare frozen" in seconds:
             row["over_bare"] = over(found, seconds["bare frozen"])
         if fastest is not None:
@@ -112,6 +117,7 @@ def _ours(subject: Subject, task: Task, attack: str) -> dict[str, Callable[[], T
     """Sweeps of one budget with a tuned batch size, and a whole run from nothing."""
     catalog = Catalog.installed()
     variants: dict[str, dict[str, Any]] = {"classrob": {}, "classrob bfloat16": {"precision": "bfloat16"}}
+    variants |= {f"classrob, {steps} steps": {"steps": steps} for steps in FEWER if steps < task.steps}
     if attack == "pgd":
         variants["classrob, the peers' step"] = {"step_size": STEP / task.steps}
 

@@ -75,8 +75,11 @@ class Subject:
                 self.classifier, attack, name, space, self.batch, streams, threat.budgets, spot_check=0.02
             ).run()
 
-    def run(self, attack: dict[str, Any], budget: float) -> Tensor:
-        """A whole run from nothing: model, data, tuning, clean images, store; bool [n], which stand."""
+    def run(self, attack: dict[str, Any], budget: float, workers: int = 1, seed: int = 0) -> Tensor:
+        """A whole run from nothing: model, data, tuning, clean images, store; bool [n], which stand.
+
+        Each of several processes gets one share of the images.
+        """
         import sqlite3
 
         model, data = setting(self.which)
@@ -84,7 +87,9 @@ class Subject:
         study = make_study(
             {
                 "name": "benchmark",
+                "seed": seed,
                 "pictures": 0,
+                "shard_size": -(-len(self.batch) // workers),
                 "model": [model],
                 "dataset": [{**data, "limit": len(self.batch)}],
                 "threat": [threat],
@@ -92,7 +97,7 @@ class Subject:
         )
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "alone" / "run"
-            failed = run(study, Path(folder), out)
+            failed = run(study, Path(folder), out, options={"workers": workers})
             assert not failed, "shards failed"
             with sqlite3.connect(out / STORE) as db:
                 query = "SELECT sample, correct FROM judgement WHERE threat = 'linf'"

@@ -20,6 +20,9 @@ from measures.subject import Subject, stands
 
 OURS = {"classrob": "autoattack", "classrob bfloat16": "autoattack-bfloat16"}
 
+#: The same as whole runs from nothing, by as many processes as there are threads.
+RUNS = {f"{name}, a whole run": attack for name, attack in OURS.items()}
+
 #: The share that CROWN certifies at 2/255 on all test images; no attack may leave fewer standing.
 CERTIFIED = 0.2688
 
@@ -32,7 +35,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="cifar")
     parser.add_argument("--budget", default="2/255")
     parser.add_argument("--limit", type=int, default=500)
-    parser.add_argument("--tools", nargs="+", choices=("reference", *OURS), default=["reference", *OURS])
+    tools = ("reference", *OURS, *RUNS)
+    parser.add_argument("--tools", nargs="+", choices=tools, default=["reference", *OURS])
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0], help="the order of the tools turns with it"
     )
@@ -56,13 +60,14 @@ def measure(arguments: argparse.Namespace) -> None:
     for turn, seed in enumerate(arguments.seeds):
         first = turn % max(1, len(tools))
         for tool in tools[first:] + tools[:first]:
-            work = partial(ours, tool=tool) if tool in OURS else partial(reference, batch=arguments.batch)
+            work = {"reference": partial(reference, batch=arguments.batch)}.get(tool) or partial(
+                ours if tool in OURS else whole, tool=tool
+            )
             task = partial(work, subject, arguments.budget, seed=seed, now=arguments.now)
             seconds, row = timed(task, arguments.now)
             standing[tool, seed] = set(row["stands"])
-            floor = (
-                row["gradients"] * rates["gradient"] + (row["forwards"] - row["gradients"]) * rates["forward"]
-            )
+            bare_forwards = row["forwards"] - row["gradients"]
+            floor = row["gradients"] * rates["gradient"] + bare_forwards * rates["forward"]
             say(
                 "autoattack",
                 tool=tool,
@@ -111,6 +116,20 @@ def ours(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[
         "attacks": {name: list(one) for name, one in took(ledger, clock).items()},
         "gradients": int(ledger.spent.sum()),
         "forwards": int(ledger.queries.sum()),
+        "stands": standing.nonzero()[:, 0].tolist(),
+    }
+
+
+def whole(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[str, Any]:
+    """What `classrob run --workers` does; passes are not counted here, they are those of the sweep."""
+    workers = torch.get_num_threads()
+    standing = subject.run({"use": RUNS[tool]}, float(Fraction(budget)), workers, seed)
+    return {
+        "workers": workers,
+        "robust": round(float(standing.float().mean()), 4),
+        "attacks": {},
+        "gradients": 0,
+        "forwards": 0,
         "stands": standing.nonzero()[:, 0].tolist(),
     }
 

@@ -111,10 +111,10 @@ def _autoattack(rows: Sequence[Row]) -> None:
                 _percent(r["robust"]),
                 f"{r['seconds']:.1f}",
                 f"{r['seconds'] / whole:.3f}" if whole else "",
-                f"{r['seconds'] / r['floor_seconds']:.2f}",
+                f"{r['seconds'] / r['floor_seconds']:.2f}" if r["floor_seconds"] else "",
                 *(
-                    f"{s:.1f}, {_percent(robust)}"
-                    for s, robust in (r["attacks"].get(n, (0, 0)) for n in names)
+                    f"{one[0]:.1f}, {_percent(one[1])}" if one else ""
+                    for one in (r["attacks"].get(n) for n in names)
                 ),
             )
         )

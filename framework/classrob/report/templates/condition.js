@@ -1,78 +1,31 @@
-// Redraws a condition at a chosen budget from the data in the page; without it the page shows the middle one.
-(() => {
-  "use strict";
-  const root = document.documentElement;
-  const find = (selector, node = document) => node.querySelector(selector);
-  const all = (selector, node = document) => [...node.querySelectorAll(selector)];
-  const data = JSON.parse(find("#data").textContent);
-  const [TEXT, INTERVAL, N, VALUE, LOW, HIGH] = [0, 1, 2, 3, 4, 5];
+// A condition: redrawn at a chosen budget from the data in the page; without it the page shows the middle one.
+report.Condition = (() => {
+  const { data, find, all, make, button, shape, short, fill, say, hush, TEXT, INTERVAL, N, VALUE, LOW, HIGH } = report;
   const COLOURS = ["c0", "c1", "c2", "c3", "c4", "c5"];
-
-  function make(tag, style = "", ...content) {
-    const node = document.createElement(tag);
-    if (style) node.className = style;
-    node.append(...content);
-    return node;
-  }
-  function button(style, content, act) {
-    const node = Object.assign(make("button", style, ...content), { type: "button" });
-    node.addEventListener("click", () => act(node));
-    return node;
-  }
-  function shape(tag, attributes) {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return node;
-  }
-  const short = (name, length = 48) => (name.length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
-  const pair = (a, b) => make("td", "", make("bdi", "", short(a)), " → ", make("bdi", "", short(b)));
   const wide = (text) => make("tr", "gap", Object.assign(make("td", "", text), { colSpan: 99 }));
 
-  function fill(node, entry, bar, n) {
-    node.replaceChildren(make("span", "v", entry[TEXT]));
-    if (bar && entry[VALUE] !== null && entry[LOW] !== null) {
-      const range = make("span", "bar");
-      range.ariaHidden = "true";
-      range.style.cssText = `--l:${entry[LOW]};--v:${entry[VALUE]};--h:${entry[HIGH]}`;
-      node.append(range);
-    }
-    if (entry[INTERVAL]) node.append(" ", make("span", "i", entry[INTERVAL]));
-    if (n) node.append(" ", make("span", "i", `${entry[INTERVAL] ? "· " : ""}n = ${entry[N].toLocaleString("en")}`));
-    return node;
-  }
-
-  // -- light and dark, and the tip beside the pointer -------------------------------------------
-  const theme = find("#theme");
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const rename = () => { theme.textContent = dark() ? "Light colours" : "Dark colours"; };
-  theme.addEventListener("click", () => { root.dataset.theme = dark() ? "light" : "dark"; rename(); });
-  system.addEventListener("change", rename);
-  rename();
-
-  const tip = find("#tip");
-  const hush = () => { tip.hidden = true; };
-
-  function say(lines, x, y) {
-    tip.replaceChildren(...lines.map((line, i) => make(i ? "div" : "b", "", line)));
-    tip.hidden = false;
-    const box = tip.getBoundingClientRect();
-    // In the page's own coordinates, so that it stays at its place when the page is scrolled under it.
-    const inside = (wanted, most, scrolled) => `${scrolled + Math.max(8, Math.min(wanted + 14, most - 8))}px`;
-    const left = inside(x, root.clientWidth - box.width, scrollX);
-    Object.assign(tip.style, { left, top: inside(y, innerHeight - box.height, scrollY) });
-  }
-
-  class Condition {
+  return class Condition {
     constructor(node) {
       this.data = data.conditions[Number(node.dataset.index)];
       this.names = data.classes[this.data.classes];
+      this.links = new Set(data.paged);
       Object.assign(this, { node, at: this.data.start, word: "", whole: this.data.few });
       this.sort = { key: this.data.accuracy < 0 ? "name" : String(this.data.accuracy), down: false };
       this.body = find(".classes tbody", node);
       this.svg = find("svg.curve", node);
       if (this.body) this.table();
       if (this.svg) this.plot();
+    }
+
+    key(index) {
+      return `${this.data.classes}-${index}`;
+    }
+
+    // A class's name, as a link where the report has a page of it.
+    name(index, text) {
+      const name = make("bdi", "", text);
+      if (!this.links.has(this.key(index))) return name;
+      return Object.assign(make("a", "", name), { href: `#class-${this.key(index)}` });
     }
 
     cell(column, index, at = this.at) {
@@ -127,8 +80,10 @@
     }
 
     row(index) {
-      const head = make("th", "", make("bdi", "", this.names[index]));
-      const row = make("tr", "", Object.assign(head, { scope: "row", title: this.names[index] }));
+      const head = make("th", "", this.name(index, this.names[index]));
+      const row = make("tr");
+      row.dataset.class = this.key(index);
+      row.append(Object.assign(head, { scope: "row", title: this.names[index] }));
       this.data.columns.forEach((column, c) => {
         const entry = this.cell(c, index);
         row.append(fill(make("td", column.bar ? "wide" : "num"), entry, column.bar, false));
@@ -151,8 +106,13 @@
           cell.title = `${short(this.names[i])} → ${short(this.names[j])}: ${matrix[i][j]} of ${of}`;
         });
       });
-      const rows = pairs.slice(0, matrix ? 5 : 20).map(([i, j, n, of]) => make("tr", "", pair(this.names[i], this.names[j]),
-        make("td", "num", n), make("td", "num", `${((100 * n) / of).toFixed(1)}\u202f%`)));
+      const rows = pairs.slice(0, matrix ? 5 : 20).map(([i, j, n, of]) => {
+        const ends = [i, j].map((index) => this.name(index, short(this.names[index])));
+        const row = make("tr", "", make("td", "", ends[0], " → ", ends[1]),
+          make("td", "num", n), make("td", "num", `${((100 * n) / of).toFixed(1)}\u202f%`));
+        row.dataset.class = `${this.key(i)} ${this.key(j)}`;
+        return row;
+      });
       find(".pairs tbody", side).replaceChildren(...(rows.length ? rows : [wide("no image is misclassified")]));
     }
 
@@ -172,12 +132,12 @@
         say(this.values(nearest(event)), event.clientX, event.clientY);
       });
       for (const end of ["pointerleave", "blur"]) plot.addEventListener(end, () => { this.mark(".hair", -1); hush(); });
-      plot.addEventListener("click", (event) => { if (nearest(event)) choose(nearest(event) - 1); });
+      plot.addEventListener("click", (event) => { if (nearest(event)) report.choose(nearest(event) - 1); });
       plot.addEventListener("keydown", (event) => {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
         if (!step) return;
         event.preventDefault();
-        choose(this.at + step);
+        report.choose(this.at + step);
         say(this.values(this.at + 1), ...screen(this.at + 1));
       });
       for (const chip of all("button.chip", this.node)) chip.addEventListener("click", () => this.toggle(chip));
@@ -232,7 +192,7 @@
       const [top, foot] = this.data.y;
       const points = this.data.x.map((x, at) => [x, this.point(index, at)]).filter(([, entry]) => entry[VALUE] !== null);
       const place = (which) => points.map(([x, entry]) => `${x} ${(foot + (top - foot) * entry[which]).toFixed(1)}`);
-      const group = shape("g", { class: "series", "data-key": index });
+      const group = shape("g", { class: "series", "data-key": index, "data-class": this.key(index) });
       if (points.length) {
         group.append(
           shape("path", { class: "band", d: `M${[...place(HIGH), ...place(LOW).reverse()].join("L")}Z` }),
@@ -242,59 +202,9 @@
       find(".series.all", this.svg).before(group);
       const chip = button("chip", [make("i"), short(this.names[index], 28)], (node) => this.toggle(node));
       Object.assign(chip, { title: this.names[index] }).dataset.key = index;
+      chip.dataset.class = this.key(index);
       before.before(chip);
       this.toggle(chip);
     }
-  }
-
-  // -- which condition, which budget ------------------------------------------------------------
-  const picker = find("#picker");
-  if (!picker) return;
-  const nodes = all(".condition");
-  const first = Math.max(0, nodes.findIndex((node) => node.classList.contains("first")));
-  const made = new Map();
-  const parts = ["model", "dataset", "threat"];
-  const select = (part) => find(`[data-part="${part}"] select`, picker);
-  const slider = find("input", picker);
-  const output = find("output", picker);
-  let current = null;
-
-  function choose(at) {
-    current.show(at);
-    slider.value = current.at;
-    output.textContent = current.data.budgets[current.at];
-    slider.setAttribute("aria-valuetext", `budget ${output.textContent}`);
-  }
-
-  function open(index) {
-    const before = current && current.data.budgets[current.at];
-    current = made.get(index) ?? new Condition(nodes[index]);
-    made.set(index, current);
-    const budgets = current.data.budgets;
-    nodes.forEach((node, i) => node.classList.toggle("shown", i === index));
-    for (const part of parts) select(part).value = current.data[part];
-    find('[data-part="budget"]', picker).hidden = budgets.length < 2;
-    slider.max = budgets.length - 1;
-    choose(budgets.includes(before) ? budgets.indexOf(before) : current.at);
-  }
-
-  function follow() {
-    const index = nodes.findIndex((node) => `#${node.id}` === location.hash);
-    open(index < 0 ? first : index);
-    nodes[index]?.scrollIntoView();
-  }
-
-  for (const part of parts) {
-    const values = [...new Set(data.conditions.map((c) => c[part]))];
-    select(part).append(...values.map((text) => new Option(text, text)));
-    select(part).parentElement.hidden = values.length < 2;
-    select(part).addEventListener("change", () => {
-      open(Math.max(0, data.conditions.findIndex((c) => parts.every((p) => c[p] === select(p).value))));
-    });
-  }
-  slider.addEventListener("input", () => choose(Number(slider.value)));
-  picker.parentElement.classList.add("ready");
-  follow();
-  addEventListener("hashchange", () => { if (/^#c\d+$/.test(location.hash)) follow(); });
-  addEventListener("beforeprint", () => all("details").forEach((one) => { one.open = true; }));
+  };
 })();

@@ -1,0 +1,150 @@
+"""Whether classes differ by more than chance: each from all others, and in pairs; with Holm's correction.
+
+A class is called weak, or strong, only where its difference from the others is significant among as many tests
+as there are classes. Where it is not, the number of samples is computed that would have shown it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, final
+
+import numpy as np
+from pydantic import Field
+from scipy.special import gammaln, ndtr, ndtri
+
+from classrob.intervals import ALPHA, rates
+from classrob.parts import Metric
+from classrob.significance import holm
+from classrob.table import Score, Table
+from classrob_classwise.flow import PAIRS
+
+Array = np.ndarray[Any, Any]
+
+#: The chance with which the number of samples needed would show a difference of the seen size.
+POWER = 0.8
+
+
+def difference(hits: Array, n: Array, others: Array, of: Array) -> tuple[Array, Array, Array]:
+    """Of rates minus others, [k] each: the difference and its 95 % interval, from the rates' own intervals.
+
+    The squares of the distances from rate to end are added, as variances would be. (Newcombe, "Interval
+    estimation for the difference between independent proportions", Statistics in Medicine 17, 1998.)
+    """
+    one, other = hits / n, others / of
+    (low, high), (least, most) = rates(hits, n), rates(others, of)
+    apart = one - other
+    down, up = np.hypot(one - low, most - other), np.hypot(high - one, other - least)
+    return apart, np.maximum(apart - down, -1.0), np.minimum(apart + up, 1.0)
+
+
+def fisher(hits: Array, n: Array, total: int, of: int) -> Array:
+    """Two-sided p values [k] of "this class is like the others", by Fisher's exact test with the mid-P correction.
+
+    Given `total` hits among `of` samples, a class's hits are hypergeometric. (Agresti, "Categorical Data
+    Analysis", third edition, section 3.5.6.)
+    """
+    counts = np.arange(int(n.max()) + 1)
+    size, hit = n[:, None], hits[:, None]
+    there = (counts <= size) & (counts <= total) & (total - counts <= of - size)
+
+    def choose(a: Array, b: Array) -> Array:
+        return gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
+
+    some = np.where(there, counts, np.maximum(hit, 0))
+    log = choose(size, some) + choose(of - size, total - some) - choose(np.array(of), np.array(total))
+    chance = np.where(there, np.exp(log), 0.0)
+    same = (chance * (counts == hit)).sum(1) / 2
+    less, more = (chance * (counts < hit)).sum(1), (chance * (counts > hit)).sum(1)
+    return np.minimum(1.0, 2 * np.minimum(less, more) + 2 * same)
+
+
+def needed(hits: Array, n: Array, others: Array, of: Array, tests: int) -> Array:
+    """Samples of the class [k] with which a difference of the seen size would be significant; NaN without one.
+
+    With a chance of 80 %, at the level 0.05 over the number of tests, all classes growing alike. The textbook
+    formula for two rates, whose variances are those of the seen rates with half a hit and half a miss added.
+    """
+    apart = hits / n - others / of
+    one, other = (hits + 0.5) / (n + 1), (others + 0.5) / (of + 1)
+    reach = -ndtri(ALPHA / tests / 2) + ndtri(POWER)
+    variance = one * (1 - one) + other * (1 - other) * n / of
+    square = np.where(apart == 0, np.nan, apart**2)
+    return np.ceil(reach**2 * variance / square)
+
+
+@final
+class WeakClasses(Metric):
+    """Classes that are less, or more, accurate than all others together by more than chance.
+
+    Rows of each class: `class-difference`, its accuracy minus that of all samples of other classes;
+    `class-difference-p`, the p value, adjusted for as many tests as classes (Fisher's exact test with mid-P,
+    Holm); and, where that is above 0.05, `samples-needed`. Rows over all: `weak-classes` and
+    `strong-classes`, how many classes are significantly below and above the others.
+    """
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """Over all, then for each class that has samples; nothing with fewer than two of these."""
+        n = table.of_class()
+        there = np.flatnonzero(n)
+        if len(there) < 2:
+            return
+        hits, n = table.of_class(table["predicted"] == table["label"])[there], n[there]
+        others, of = hits.sum() - hits, n.sum() - n
+        apart, low, high = difference(hits, n, others, of)
+        p = np.array(holm(fisher(hits, n, int(hits.sum()), int(n.sum())).tolist()))
+        more = needed(hits, n, others, of, len(there))
+        sure = p <= ALPHA
+        for name, side in (("weak-classes", apart < 0), ("strong-classes", apart > 0)):
+            yield Score(None, name, float((sure & side).sum()), None, None, len(there))
+        for i, index in enumerate(there):
+            label, size = table.classes[index], int(n[i])
+            yield Score(label, "class-difference", float(apart[i]), float(low[i]), float(high[i]), size)
+            yield Score(label, "class-difference-p", float(p[i]), None, None, size)
+            if not sure[i] and np.isfinite(more[i]):
+                yield Score(label, "samples-needed", float(more[i]), None, None, size)
+
+
+@final
+class RobustnessBias(Metric):
+    """Between two classes, how much more often the one's samples withstand a threat than the other's.
+
+    Of samples that are right without the threat; a class's own vulnerability and not its clean errors. (Nanda
+    and others, "Fairness Through Robustness", FAccT 2021, between classes.) A score's label is the weaker
+    class, its name `robustness-bias-to/` and the stronger one; `robustness-bias-p-to/` holds the p value
+    adjusted for all pairs (Agresti and Caffo's test, Holm).
+    """
+
+    columns: ClassVar[frozenset[str]] = frozenset({"sample", "label", "predicted"})
+
+    pairs: int = Field(
+        default=PAIRS, ge=1, description="at most so many pairs of classes, the most significant"
+    )
+
+    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+        """By the weaker class, then the stronger; n counts the right samples of both."""
+        if table.budget is None:
+            return
+        right = np.append(clean["predicted"] == clean["label"], False)
+        rows = table.where(right[table.find(clean)])
+        size = rows.of_class()
+        there = np.flatnonzero(size)
+        if len(there) < 2:
+            return
+        hits, n = rows.of_class(rows["predicted"] == rows["label"])[there], size[there]
+        one, other = np.triu_indices(len(there), 1)
+        smooth = (hits + 1) / (n + 2)
+        variance = smooth * (1 - smooth) / (n + 2)
+        p = 2 * ndtr(-np.abs(smooth[one] - smooth[other]) / np.sqrt(variance[one] + variance[other]))
+        most = np.argsort(p, kind="stable")[: self.pairs]
+        adjusted = holm(p[most].tolist(), tests=len(p))
+        weaker = np.where(hits[one] / n[one] <= hits[other] / n[other], one, other)[most]
+        stronger = (one + other)[most] - weaker
+        apart, low, high = difference(hits[stronger], n[stronger], hits[weaker], n[weaker])
+        for at in np.lexsort((stronger, weaker)):
+            i, j = weaker[at], stronger[at]
+            label, of = table.classes[there[i]], int(n[i] + n[j])
+            to = table.classes[there[j]]
+            ends = float(apart[at]), float(low[at]), float(high[at])
+            yield Score(label, f"robustness-bias-to/{to}", *ends, of)
+            yield Score(label, f"robustness-bias-p-to/{to}", float(adjusted[at]), None, None, of)
