@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.errors import NotCertifiable as NotCertifiable
+    from classrob.errors import NotObservable as NotObservable
     from classrob.evaluation import Run as Run
     from classrob.evaluation import evaluate as evaluate
     from classrob.fields import Budgets as Budgets
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from classrob.parts import Executor as Executor
     from classrob.parts import Metric as Metric
     from classrob.parts import Model as Model
+    from classrob.parts import Probe as Probe
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
     from classrob.pool import Live as Live
@@ -58,7 +60,9 @@ _HOME = {
     "Member": "ensemble",
     "Metric": "parts",
     "NotCertifiable": "errors",
+    "NotObservable": "errors",
     "Model": "parts",
+    "Probe": "parts",
     "Recipe": "parts",
     "Run": "evaluation",
     "Samples": "live",

@@ -14,6 +14,7 @@ KINDS: dict[str, str] = {
     "threat": "classrob.parts:Threat",
     "attack": "classrob.parts:Attack",
     "certifier": "classrob.parts:Certifier",
+    "probe": "classrob.parts:Probe",
     "metric": "classrob.parts:Metric",
     "recipe": "classrob.parts:Recipe",
     "executor": "classrob.parts:Executor",

@@ -5,7 +5,8 @@
     ClassrobError            1   anything below; also a shard that failed
     ├── UsageError           2   the command was called wrongly
     ├── StudyError           3   the study, or a file it names, is not usable
-    │   └── NotCertifiable   3   a certifier can prove nothing about such a model or threat
+    │   ├── NotCertifiable   3   a certifier can prove nothing about such a model or threat
+    │   └── NotObservable    3   a probe cannot see into such a model
     ├── PluginError          4   a plugin is broken, clashes, or does not keep its promise
     ├── StoreError           5   the run's store cannot be read or written
     └── RequirementNotMet    6   a gate's requirement failed
@@ -41,6 +42,10 @@ class StudyError(ClassrobError):
 
 class NotCertifiable(StudyError):
     """A certifier can prove nothing about such a model, or in such a space."""
+
+
+class NotObservable(StudyError):
+    """A probe finds nothing to record in such a model; the text says why."""
 
 
 class PluginError(ClassrobError):

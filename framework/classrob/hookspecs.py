@@ -46,6 +46,11 @@ def classrob_certifiers() -> Sequence[Component]:  # pyright: ignore[reportRetur
 
 
 @hookspec
+def classrob_probes() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """The probes that the plugin offers."""
+
+
+@hookspec
 def classrob_metrics() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
     """The metrics that the plugin offers."""
 

@@ -25,6 +25,7 @@ ENGINE = (
     "judge",
     "ledger",
     "live",
+    "observing",
     "pool",
     "search",
     "space",

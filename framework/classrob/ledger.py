@@ -18,7 +18,8 @@ class Ledger:
     """What is known of n samples at b budgets; NaN and an empty basis where nothing is yet.
 
     For the samples in `keep`, `kept` holds the level and z of the smallest example that broke them, or
-    of the last one that did not.
+    of the last one that did not. For the levels in `watch`, `judged` holds the z that each sample's
+    judgement there rests on, by level and sample.
     """
 
     labels: Tensor
@@ -33,6 +34,8 @@ class Ledger:
     keep: frozenset[int] = frozenset()
     kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
     tried: list[tuple[int, int, Trial]] = field(default_factory=list)
+    watch: frozenset[int] = frozenset()
+    judged: dict[int, dict[int, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = (len(self.labels), max(1, len(self.budgets)))
@@ -49,6 +52,8 @@ class Ledger:
         self.distance[at] = float(verdict.distance[row])
         self.proposed[at] = float(verdict.proposed[row])
         self.basis[at] = basis
+        if level in self.watch or (verdict.broken[row] and self._may_lift(sample, level)):
+            self.judged.setdefault(level, {})[sample] = verdict.z[row].clone()
         if sample in self.keep:
             before = self.kept[sample][0] if sample in self.kept else None
             if (
@@ -57,6 +62,18 @@ class Ledger:
                 or (verdict.broken[row] and level <= before)
             ):
                 self.kept[sample] = (level, verdict.z[row])
+
+    def lift(self, samples: np.ndarray, level: int) -> None:
+        """A sample's judgement holds one level higher too."""
+        for column in (self.predicted, self.margin, self.distance, self.proposed):
+            column[samples, level] = column[samples, level - 1]
+        self.basis[samples, level] = "found"
+        below = self.judged.get(level - 1, {})
+        self.judged.setdefault(level, {}).update({i: below[i] for i in samples.tolist() if i in below})
+
+    def _may_lift(self, sample: int, level: int) -> bool:
+        """Is there a watched level above at which the sample stands, so far?"""
+        return any(above > level and not self._broken(sample, above) for above in self.watch)
 
     def _broken(self, sample: int, level: int) -> bool:
         return bool(self.predicted[sample, level] != int(self.labels[sample]))

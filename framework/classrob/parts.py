@@ -141,13 +141,32 @@ class Certifier(Part):
         """
 
 
+class Probe(Part):
+    """What to record of an image beyond its verdict, such as the features that the model sees in it."""
+
+    #: Columns that are of the model and not of an image: a row a class, the same for whatever images.
+    constant: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def observe(self, classifier: Classifier, batch: Batch, rendered: Tensor) -> Mapping[str, Tensor]:
+        """Columns by name, float32 or float16, [n] or [n, d]; those of `constant` [k] or [k, d].
+
+        `rendered` float32 [n, c, h, w] are the judged images; they are `batch.images` where nothing was
+        perturbed. The names and widths are the same for whatever images of a model. A float16 column is
+        kept at that precision.
+
+        Raises:
+            NotObservable: it finds nothing to record in such a model.
+        """
+
+
 class Metric(Part):
     """Rows of scores from rows of records."""
 
     #: `budget`: computed at each budget alone. `sweep`: computed once from all budgets. `model`: computed once
     #: from all conditions of a model on a data set; the table then has the columns threat and attack.
     scope: ClassVar[Literal["budget", "sweep", "model"]] = "budget"
-    #: The columns it reads.
+    #: The columns it reads; where one is not there, as without the probe that records it, nothing is computed.
     columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
 
     @abstractmethod

@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from classrob.catalog import Catalog
-from classrob.errors import StudyError
+from classrob.errors import StudyError, nearest
 from classrob.identity import digest, engine_digest, identity
 from classrob.live import Samples
-from classrob.parts import Attack, Certifier, Dataset, Metric, Model, Threat
+from classrob.parts import Attack, Certifier, Dataset, Metric, Model, Probe, Threat
 from classrob.records import Shard
 from classrob.study import Study
 from classrob.subset import opened
 
 P = TypeVar("P")
+
+#: Keys of an entry that are the host's own and no field of the part.
+_OWN = {"threat": ("attack", "certifier"), "probe": ("against", "budgets")}
 
 #: What every study measures first, whether it says so or not: without it nothing can be compared.
 CLEAN = "none"
@@ -34,6 +37,23 @@ class Named(Generic[P]):
     part: P
 
 
+#: At which budgets of a threat a probe observes.
+Observed = Literal["largest", "all"]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A probe that observes a condition, at its largest budget or at all."""
+
+    probe: Named[Probe]
+    budgets: Observed
+
+    def levels(self, budgets: tuple[float, ...]) -> frozenset[int]:
+        """The places of the observed budgets; 0 where there is no threat."""
+        n = max(1, len(budgets))
+        return frozenset(range(n) if self.budgets == "all" else [n - 1])
+
+
 @dataclass(frozen=True)
 class Condition:
     """One model on one data set under one threat, searched by one attack."""
@@ -43,6 +63,7 @@ class Condition:
     threat: Named[Threat]
     attack: Named[Attack]
     certifier: Named[Certifier] | None = None
+    watches: tuple[Watch, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -64,7 +85,11 @@ class Condition:
         named = (self.model, self.dataset, self.threat, self.attack, self.certifier)
         parts = [one.part for one in named if one is not None]
         settings = (study.seed, study.exhaustive, study.spot_check, study.device.partition(":")[0])
-        return digest(engine_digest(), [identity(part) for part in parts], settings)
+        # What is observed has to be computed beside the verdicts: such shards have addresses of their own.
+        watched = [(w.probe.name, identity(w.probe.part), w.budgets) for w in self.watches]
+        return digest(
+            engine_digest(), [identity(part) for part in parts], settings, *([watched] if watched else [])
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +124,13 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
     models = list(_named(study.model, "model", catalog, base))
     datasets = list(_named(study.dataset, "dataset", catalog, base))
     threats = list(_threats(study, catalog, base))
-    return tuple(Condition(m, d, *rest) for m in models for d in datasets for rest in threats)
+    watched = _watches(study, [threat.name for threat, *_ in threats], catalog, base)
+    return tuple(
+        Condition(m, d, threat, attack, proof, tuple(w for w, names in watched if threat.name in names))
+        for m in models
+        for d in datasets
+        for threat, attack, proof in threats
+    )
 
 
 def _named(
@@ -124,7 +155,7 @@ def _name(entry: Mapping[str, Any], where: str) -> str:
 
 
 def _make(entry: Mapping[str, Any], kind: str, catalog: Catalog, base: Path, where: str) -> Any:
-    taken = {"use", "name", "attack", "certifier"} if kind == "threat" else {"use", "name"}
+    taken = {"use", "name", *_OWN.get(kind, ())}
     fields = {key: value for key, value in entry.items() if key not in taken}
     return catalog.make(kind, entry["use"], fields, base, where)
 
@@ -180,6 +211,26 @@ def _certifier(
     return Named(_name(table, where), _make(table, "certifier", catalog, base, where))
 
 
+def _watches(
+    study: Study, threats: Sequence[str], catalog: Catalog, base: Path
+) -> list[tuple[Watch, frozenset[str]]]:
+    """Every probe with the names of the threats that it observes; the unperturbed images always."""
+    found: list[tuple[Watch, frozenset[str]]] = []
+    named = _named(study.probe, "probe", catalog, base)
+    for index, (entry, probe) in enumerate(zip(study.probe, named, strict=True)):
+        where = f"[[probe]] {index + 1} ('{entry['use']}')"
+        budgets, against = entry.get("budgets", "largest"), entry.get("against", list(threats))
+        if budgets not in get_args(Observed):
+            raise StudyError(f"{where}: `budgets` must be 'largest' or 'all', not {budgets!r}")
+        if not isinstance(against, list | tuple):
+            raise StudyError(f"{where}: `against` must be a list of names of threats, not {against!r}")
+        for name in against:
+            if name not in threats:
+                raise StudyError(f"{where}: no threat is called {name!r}{nearest(str(name), threats)}")
+        found.append((Watch(probe, budgets), frozenset([CLEAN, *against])))
+    return found
+
+
 def _table(entry: Any, where: str) -> Mapping[str, Any]:
     """An attack's or a certifier's entry: a table, or a name that stands for one."""
     table = {"use": entry} if isinstance(entry, str) else entry
@@ -202,7 +253,15 @@ def _cut(
         indices = tuple(range(start, min(start + study.shard_size, len(samples))))
         ids = [samples.id(i) for i in indices]
         kept = frozenset(i for i in indices if i in pictured)
-        yield Shard(digest(key, ids, sorted(samples.id(i) for i in kept)), index, indices, kept)
+        # What a probe records of the model stands in the shard of the first samples alone.
+        first = ["first"] if holds_constants(condition, indices) else []
+        address = digest(key, ids, sorted(samples.id(i) for i in kept), *first)
+        yield Shard(address, index, indices, kept)
+
+
+def holds_constants(condition: Condition, indices: Sequence[int]) -> bool:
+    """Is this the one shard of a model and a data set that holds what probes record of the model?"""
+    return condition.clean and bool(condition.watches) and indices[0] == 0
 
 
 def _pictured(study: Study, samples: Samples) -> set[int]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from classrob.errors import NotCertifiable, StudyError, one_line
+from classrob.errors import NotCertifiable, NotObservable, StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
 from classrob.plan import Condition
 from classrob.streams import Streams
@@ -42,6 +42,7 @@ def preflight(worker: Worker, wanted: set[int]) -> Iterator[str]:
             _finite(classifier)
             yield from _mode(classifier)
         yield from _predicts(classifier, condition, worker.samples(condition))
+        yield from _observable(classifier, condition, worker.samples(condition))
 
 
 def _finite(classifier: Classifier) -> None:
@@ -116,6 +117,22 @@ def _certifiable(worker: Worker, condition: Condition) -> Iterator[str]:
             condition.certifier.part.certify(classifier, space.at(0.0 * space.budget), batch)
         except NotCertifiable as error:
             yield f"{condition.title}: nothing is certified: {one_line(error)}"
+
+
+def _observable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
+    """A note for every probe that can see nothing in the model: then it records nothing."""
+    if not condition.watches:
+        return
+    batch = _first(classifier, condition, samples)
+    for watch in condition.watches:
+        try:
+            with classifier.frozen(), torch.no_grad():
+                watch.probe.part.observe(classifier, batch, batch.images)
+        except NotObservable as error:
+            yield (
+                f"model '{classifier.name}' on '{condition.dataset.name}': probe '{watch.probe.name}' records "
+                f"nothing: {one_line(error)}"
+            )
 
 
 def _first(classifier: Classifier, condition: Condition, samples: Samples) -> Batch:

@@ -74,6 +74,28 @@ class Trial(NamedTuple):
     queries: int
 
 
+class Observation(NamedTuple):
+    """What a probe recorded of a judged image.
+
+    Attributes:
+        sample: the sample's id; None for what is of the model.
+        budget: the budget of the record that it belongs to, None without a threat.
+        probe: what the study calls the probe.
+        name: the column.
+        shape: [] for a number, [d] for a vector, [k] or [k, d] for what is of the model; as JSON.
+        type: `float16` or `float32`.
+        value: the numbers, little-endian.
+    """
+
+    sample: str | None
+    budget: float | None
+    probe: str
+    name: str
+    shape: str
+    type: str
+    value: bytes
+
+
 #: What a verdict rests on.
 BASES = {
     "clean": "the unperturbed image was judged",
@@ -109,7 +131,8 @@ class Outcome:
     """What came of a shard: its records, or the one line that says why there are none.
 
     `failures` maps sample ids to the reason why the sample has no record (a broken image). `trials` are
-    the verdicts of an ensemble's members, each on its own; `how` says how the model was run.
+    the verdicts of an ensemble's members, each on its own; `observations` what probes recorded; `how` says
+    how the model was run.
     """
 
     shard: Shard
@@ -119,6 +142,7 @@ class Outcome:
     error: str | None = None
     trace: str | None = None
     trials: list[Trial] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     how: dict[str, int | bool | float] = field(default_factory=dict)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)

@@ -15,7 +15,7 @@ import numpy as np
 from classrob.packing import COLUMNS, Pack, join
 from classrob.records import Example
 from classrob.store import Store
-from classrob.table import Columns, Table
+from classrob.table import Columns, Observed, Table
 
 #: The columns of a table of trials.
 _TRIAL = {
@@ -108,11 +108,14 @@ class Results:
         done, planned, samples = self.store.connection.execute(query, (condition.id,)).fetchone()
         return done, planned, samples or 0
 
-    def table(self, condition: Stored) -> Table:
-        """All finished records of a condition, by sample in the data set's order, then by budget."""
+    def table(self, condition: Stored, columns: frozenset[str] = frozenset()) -> Table:
+        """All finished records of a condition, by sample in the data set's order, then by budget.
+
+        Of what probes recorded, only the given columns are read.
+        """
         rows = join(self._packs(condition), self._samples, self._bases)
         places = rows["sample"].astype(np.int64)
-        columns = Columns(
+        records = Columns(
             {
                 "sample": lambda: np.array(list(self._samples), dtype=object)[places],
                 "place": lambda: places,
@@ -121,7 +124,8 @@ class Results:
             }
         )
         certified = "certifier" in condition.parts
-        return Table(condition.classes, None, columns, self.trials(condition), certified)
+        observed, constants = self._observed(condition, columns - records.keys(), records)
+        return Table(condition.classes, None, records, self.trials(condition), certified, observed, constants)
 
     def _packs(self, condition: Stored) -> list[Pack]:
         """The records of each finished shard; packed now where somebody changed them by hand."""
@@ -142,6 +146,31 @@ class Results:
     @cached_property
     def _bases(self) -> dict[str, int]:
         return {}
+
+    def _observed(
+        self, condition: Stored, columns: frozenset[str], records: Columns
+    ) -> tuple[dict[str, Observed], dict[str, np.ndarray[Any, Any]]]:
+        """What probes recorded of a condition: of its rows, and of the model."""
+        query = """SELECT o.sample, o.budget, o.shape, o.type, o.value
+                   FROM plan p JOIN shard s ON s.key = p.shard JOIN observation o ON o.shard = s.id
+                   WHERE p.condition = ? AND o.name = ? ORDER BY p.position, o.rowid"""
+        observed: dict[str, Observed] = {}
+        constants: dict[str, np.ndarray[Any, Any]] = {}
+        for column in sorted(columns):
+            rows = self.store.connection.execute(query, (condition.id, column)).fetchall()
+            if not rows:
+                continue
+            sample, budget, shape, kind, value = zip(*rows, strict=True)
+            values = np.frombuffer(b"".join(value), np.dtype(kind[0]).newbyteorder("<"))
+            if sample[0] is None:
+                constants[column] = values.reshape(json.loads(shape[0])).astype(np.float32)
+                continue
+            budgets = [None if np.isnan(one) else one for one in records["budget"].tolist()]
+            place = {pair: i for i, pair in enumerate(zip(sample, budget, strict=True))}
+            pairs = zip(records["sample"].tolist(), budgets, strict=True)
+            at = np.fromiter((place.get(pair, -1) for pair in pairs), np.int64, len(budgets))
+            observed[column] = Observed(values.reshape(len(rows), *json.loads(shape[0])), at)
+        return observed, constants
 
     def trials(self, condition: Stored) -> Table | None:
         """The verdicts of an ensemble's members, as `Table.trials` has them; None where there are none."""

@@ -39,6 +39,7 @@ class Row:
 def scores(results: Results, catalog: Catalog) -> list[Row]:
     """Every row of a run, in the order of conditions, metrics, budgets and classes; then those of whole models."""
     metrics = _metrics(results, catalog)
+    wanted = frozenset[str]().union(*(metric.columns for metric in metrics))
     rows: list[Row] = []
     whole = [metric for metric in metrics if metric.scope == "model"]
     kept = frozenset({"label", "budget"}).union(*(metric.columns for metric in whole))
@@ -47,12 +48,12 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
     for condition in results.conditions:
         source = results.clean_of(condition)
         if clean is None or clean[0] != source:
-            clean = (source, results.table(source))
-        table = clean[1] if condition is source else results.table(condition)
+            clean = (source, results.table(source, wanted))
+        table = clean[1] if condition is source else results.table(condition, wanted)
         if len(table):
             cuts = [(budget, table.at(budget)) for budget in condition.budgets or (None,)]
             for metric in metrics:
-                if metric.scope != "model" and metric.columns <= table.columns.keys():
+                if metric.scope != "model" and metric.columns <= table.names | clean[1].constants.keys():
                     parts = cuts if metric.scope == "budget" else [(None, table)]
                     rows += _rows(condition, metric, parts, clean[1])
             if whole:

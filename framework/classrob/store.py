@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from classrob.plan import Condition, Plan
 
 #: Raised when the schema changes; an older store is refused, not migrated, while there is one version.
-VERSION = 3
+VERSION = 4
 _APPLICATION = 0x636C7262  # "clrb", so that no other SQLite file is taken for a run
 
 SCHEMA = """
@@ -46,6 +46,10 @@ CREATE TABLE trial (
     margin REAL NOT NULL, distance REAL NOT NULL,
     spent INTEGER NOT NULL, queries INTEGER NOT NULL);
 CREATE INDEX trial_shard ON trial (shard);
+CREATE TABLE observation (
+    shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT, budget REAL, probe TEXT NOT NULL,
+    name TEXT NOT NULL, shape TEXT NOT NULL, type TEXT NOT NULL, value BLOB NOT NULL);
+CREATE INDEX observation_shard ON observation (shard, name);
 CREATE TABLE failure (shard TEXT NOT NULL, sample TEXT, reason TEXT NOT NULL, trace TEXT);
 CREATE TABLE example (
     shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, label INTEGER NOT NULL,
@@ -63,9 +67,16 @@ CREATE VIEW judgement AS
 _RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PACK = "INSERT INTO pack VALUES (?, ?, ?)"
 _TRIAL = "INSERT INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_OBSERVATION = "INSERT INTO observation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _EXAMPLE = "INSERT INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 #: The tables that hold a shard's rows, in the order in which they are written.
-_COPIED = (("record", _RECORD), ("pack", _PACK), ("trial", _TRIAL), ("example", _EXAMPLE))
+_COPIED = (
+    ("record", _RECORD),
+    ("pack", _PACK),
+    ("trial", _TRIAL),
+    ("observation", _OBSERVATION),
+    ("example", _EXAMPLE),
+)
 
 
 class Store:
@@ -133,6 +144,7 @@ class Store:
             pack = Pack.of(outcome.records)  # after the records, whose change drops what was packed of them
             db.execute(_PACK, (row, pack.names, pack.rows))
             db.executemany(_TRIAL, [(row, *trial) for trial in outcome.trials])
+            db.executemany(_OBSERVATION, [(row, *observation) for observation in outcome.observations])
             failures = [(key, sample, reason) for sample, reason in outcome.failures.items()]
             db.executemany("INSERT INTO failure VALUES (?, ?, ?, NULL)", failures)
             examples = [
@@ -196,6 +208,9 @@ def _condition(index: int, condition: Condition, plan: Plan) -> tuple[Any, ...]:
     parts = {kind: one.part.model_dump(mode="json") for kind, one in named.items()}
     if (certifier := condition.certifier) is not None:
         parts["certifier"] = {"name": certifier.name, **certifier.part.model_dump(mode="json")}
+    for watch in condition.watches:
+        fields = watch.probe.part.model_dump(mode="json")
+        parts[f"probe {watch.probe.name}"] = {"budgets": watch.budgets, **fields}
     attack = None if condition.attack.name == "none" else condition.attack.name
     return (
         index,

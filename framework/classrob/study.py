@@ -39,9 +39,10 @@ class Study(BaseModel):
     model: tuple[dict[str, Any], ...] = Field(min_length=1)
     dataset: tuple[dict[str, Any], ...] = Field(min_length=1)
     threat: tuple[dict[str, Any], ...] = ()
+    probe: tuple[dict[str, Any], ...] = ()
     metric: tuple[dict[str, Any], ...] = ()
 
-    @field_validator("model", "dataset", "threat", "metric", mode="before")
+    @field_validator("model", "dataset", "threat", "probe", "metric", mode="before")
     @classmethod
     def _tables(cls, value: Any) -> Any:
         if isinstance(value, dict):

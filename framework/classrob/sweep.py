@@ -37,6 +37,7 @@ class Sweep:
         exhaustive: go on below a budget that a sample withstood, so that nothing is implied.
         spot_check: the share of implied verdicts that is attacked directly.
         keep: the rows whose perturbed images are kept for pictures.
+        watch: the levels at which every judged z is kept for probes.
         certifier: what may prove that a sample stands, where the threat is nested.
     """
 
@@ -51,11 +52,12 @@ class Sweep:
     exhaustive: bool = False
     spot_check: float = 0.0
     keep: frozenset[int] = frozenset()
+    watch: frozenset[int] = frozenset()
     certifier: Certifier | None = None
 
     def run(self) -> Ledger:
         """Judge every sample at every budget."""
-        self.ledger = Ledger(self.batch.labels, self.budgets, self.keep)
+        self.ledger = Ledger(self.batch.labels, self.budgets, keep=self.keep, watch=self.watch)
         self.members = members_of(self.attack, self.attack_name, self.classifier, self.space)
         self.individual = isinstance(self.attack, Ensemble) and self.attack.individual
         everyone = np.arange(len(self.batch))
@@ -71,7 +73,7 @@ class Sweep:
         clean = self._judge(everyone, np.zeros(len(everyone), int), None)
         broken = clean.broken.numpy()
         for i in everyone[broken].tolist():
-            for level in range(len(self.budgets)):
+            for level in reversed(range(len(self.budgets))):
                 self.ledger.write(clean, i, i, level, "found")
         self._descend(everyone[~broken])
         self._check_implied()
@@ -154,7 +156,7 @@ class Sweep:
         reach = np.searchsorted(self.budgets, verdict.distance.numpy()[hit], side="left")
         lowest[hit] = np.minimum(reach, levels[hit])
         for k in hit.tolist():
-            for level in range(lowest[k], levels[k] + 1):
+            for level in range(levels[k], lowest[k] - 1, -1):
                 self.ledger.write(verdict, k, int(samples[k]), level, "found")
         floor[hit] = 0  # binary search in [floor, lowest] for the lowest level that still breaks
         while (open_ := np.flatnonzero(floor < lowest)).size:
@@ -204,10 +206,7 @@ class Sweep:
         ledger = self.ledger
         for level in range(1, len(self.budgets)):
             below = np.isin(ledger.basis[:, level - 1], ("found", "refuted"))
-            lift = np.flatnonzero(below & ~np.isin(ledger.basis[:, level], ("found", "refuted")))
-            for column in (ledger.predicted, ledger.margin, ledger.distance, ledger.proposed):
-                column[lift, level] = column[lift, level - 1]
-            ledger.basis[lift, level] = "found"
+            ledger.lift(np.flatnonzero(below & ~np.isin(ledger.basis[:, level], ("found", "refuted"))), level)
 
     # -- work, and what it cost ---------------------------------------------------------------------
 

@@ -47,6 +47,30 @@ class Columns(Mapping[str, np.ndarray[Any, Any]]):
 
 
 @dataclass(frozen=True)
+class Observed:
+    """A column that a probe recorded, kept as it was stored until somebody reads it.
+
+    Attributes:
+        values: float16 or float32 [m, …], one for each image that was observed.
+        at: int64 [n], for each row of the table its place in `values`; −1 where nothing was observed.
+    """
+
+    values: np.ndarray[Any, Any] = field(repr=False)
+    at: np.ndarray[Any, Any] = field(repr=False)
+
+    def where(self, rows: np.ndarray[Any, Any]) -> Observed:
+        """Some rows, by a mask or by places."""
+        return replace(self, at=self.at[rows])
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """float32 [n, …]; NaN where nothing was observed."""
+        found = np.full((len(self.at), *self.values.shape[1:]), np.nan, np.float32)
+        seen = self.at >= 0
+        found[seen] = self.values[self.at[seen]]
+        return found
+
+
+@dataclass(frozen=True)
 class Table:
     """The records of one condition, as columns of equal length.
 
@@ -59,6 +83,8 @@ class Table:
             member's name), goal (the class aimed at, −1 where any would do), predicted, margin, distance,
             spent, queries. None where the attack is a single one.
         certified: was a certifier asked?
+        observed: what probes recorded of each row, by column; read like the other columns.
+        constants: what probes recorded of the model, by column: float32 [k] or [k, d].
     """
 
     classes: tuple[str, ...]
@@ -66,9 +92,24 @@ class Table:
     columns: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)
     trials: Table | None = field(default=None, repr=False)
     certified: bool = False
+    observed: dict[str, Observed] = field(default_factory=dict, repr=False)
+    constants: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
+        if column in self.observed:
+            return self.observed[column].read()
         return self.columns[column]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns that there are."""
+        return frozenset(self.columns) | frozenset(self.observed)
+
+    def seen(self, column: str) -> np.ndarray[Any, Any]:
+        """bool [n]: the rows in which a probe recorded a column; none where it recorded nothing at all."""
+        if column not in self.observed:
+            return np.zeros(len(self), bool)
+        return self.observed[column].at >= 0
 
     def __len__(self) -> int:
         return len(self.columns["label"])
@@ -81,17 +122,19 @@ class Table:
         return replace(self.where(self.columns["budget"] == budget, budget), trials=trials)
 
     def where(self, mask: np.ndarray[Any, Any], budget: float | None = None) -> Table:
-        """The rows that a mask keeps."""
-        return self._rows(np.flatnonzero(mask), self.budget if budget is None else budget)
+        """The rows that a mask keeps, or those at some places."""
+        rows = np.flatnonzero(mask) if mask.dtype == bool else mask
+        return self._rows(rows, self.budget if budget is None else budget)
 
     def _rows(self, rows: np.ndarray[Any, Any], budget: float | None) -> Table:
         makers = {name: partial(_taken, self.columns, name, rows) for name in self.columns}
-        return replace(self, budget=budget, columns=Columns(makers))
+        observed = {name: column.where(rows) for name, column in self.observed.items()}
+        return replace(self, budget=budget, columns=Columns(makers), observed=observed)
 
     def only(self, names: Collection[str]) -> Table:
         """The columns of these names, as far as there are such (and the sample's number), without trials."""
         kept = {name: self.columns[name] for name in self.columns if name in names or name == "place"}
-        return replace(self, columns=kept, trials=None)
+        return replace(self, columns=kept, trials=None, observed={}, constants={})
 
     def by_class(self) -> Iterator[tuple[str, Table]]:
         """Each class that has rows, with its rows."""

@@ -17,9 +17,10 @@ import torch
 from classrob.catalog import Catalog
 from classrob.errors import ClassrobError, StudyError, one_line
 from classrob.live import ROWS, Batch, Classifier, Samples
+from classrob.observing import observations
 from classrob.parts import Model
 from classrob.pictures import example
-from classrob.plan import Condition, Named, conditions
+from classrob.plan import Condition, Named, conditions, holds_constants
 from classrob.records import Outcome, Shard
 from classrob.streams import Streams, key_of
 from classrob.study import Study
@@ -132,11 +133,19 @@ class Worker:
             exhaustive=self.study.exhaustive,
             spot_check=self.study.spot_check,
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
+            watch=frozenset(level for watch in condition.watches for level in watch.levels(threat.budgets)),
             certifier=None if condition.certifier is None else condition.certifier.part,
         )
         ledger = sweep.run()
-        examples = [example(sweep, ledger, row) for row in sorted(ledger.kept)]
-        return Outcome(shard, ledger.records(batch.ids), examples=examples, trials=ledger.trials(batch.ids))
+        return Outcome(
+            shard,
+            ledger.records(batch.ids),
+            examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
+            trials=ledger.trials(batch.ids),
+            observations=list(
+                observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices))
+            ),
+        )
 
 
 def load(model: Named[Model], study: Study) -> Classifier:

@@ -31,6 +31,7 @@ FLOW = (
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
     ("plan", "pictures"),
+    ("observing",),
     ("worker", "store"),
     ("preflight", "results"),
     ("score", "run", "trials", "audit"),

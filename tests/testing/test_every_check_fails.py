@@ -21,6 +21,7 @@ from . import (
     broken_metrics,
     broken_models,
     broken_parts,
+    broken_probes,
     broken_recipes,
     broken_threats,
 )
@@ -33,6 +34,7 @@ MODULES: dict[str, ModuleType] = {
     "threat": broken_threats,
     "attack": broken_attacks,
     "certifier": broken_certifiers,
+    "probe": broken_probes,
     "metric": broken_metrics,
     "recipe": broken_recipes,
     "executor": broken_executors,

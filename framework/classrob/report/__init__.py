@@ -7,6 +7,7 @@ from pathlib import Path
 
 from classrob.catalog import Catalog
 from classrob.errors import StoreError
+from classrob.report.map import Projection
 from classrob.report.page import render
 from classrob.results import Results
 from classrob.score import scores
@@ -17,14 +18,17 @@ __all__ = ["NAME", "render", "write_report"]
 NAME = "report.html"
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, projection: Projection = "pca") -> Path:
     """Write a run's report into its folder, all or nothing; returns where it is.
 
+    `projection` is that of the map of features.
+
     Raises:
+        UsageError: a map by UMAP is asked for, and UMAP is not installed.
         StoreError: there is no run, its store cannot be read, or the page cannot be written.
     """
     with Results.open(folder) as results:
-        page = render(results, scores(results, Catalog.installed()))
+        page = render(results, scores(results, Catalog.installed()), projection)
     target = folder / NAME
     draft = folder / f".{NAME}.{os.getpid()}"
     try:

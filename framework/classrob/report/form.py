@@ -65,6 +65,25 @@ METRICS = {
         "largest, in the unit of the budget",
         share=False,
     ),
+    "within-scatter": Unit("Within scatter", "variance of the features within the class", share=False),
+    "between-scatter": Unit(
+        "Between scatter", "squared distance of the class's centroid from the mean of all", share=False
+    ),
+    "silhouette": Unit("Silhouette", "1: apart from other classes; below 0: among them", share=False),
+    "centroid-margin": Unit(
+        "Centroid margin",
+        "how much nearer its features are to their own centroid than to another",
+        share=False,
+    ),
+    "knn-purity": Unit("kNN purity", "share of the nearest neighbours, by features, that is of the class"),
+    "weight-alignment": Unit(
+        "Weight alignment", "cosine between the last layer's weights and the class's centroid", share=False
+    ),
+    "drift": Unit(
+        "Drift",
+        "how far the attack moves features, by the distance to the nearest other centroid",
+        share=False,
+    ),
     "distance-median": Unit(
         "Median distance",
         "half of the images are misclassified within it; over all budgets, “beyond” where it lies beyond "
@@ -82,6 +101,8 @@ LEFT_OUT = (
     "class-difference-p",
     "samples-needed",
     "group-bias/",
+    "centroid-distance-to/",
+    "drift-to/",
 )
 
 

@@ -17,6 +17,7 @@ from classrob.report import appendix, classpage, compare, detail, form, overview
 from classrob.report.facts import views
 from classrob.report.gallery import SMALL, galleries, portraits
 from classrob.report.honesty import honesty
+from classrob.report.map import Projection, maps
 from classrob.results import Results
 from classrob.score import Row
 from classrob.trials import summaries
@@ -25,8 +26,12 @@ from classrob.trials import summaries
 SCRIPTS = ("base.js", "condition.js", "picker.js", "tables.js", "highlight.js")
 
 
-def render(results: Results, rows: Sequence[Row]) -> str:
-    """The whole page of a run and its scores."""
+def render(results: Results, rows: Sequence[Row], projection: Projection = "pca") -> str:
+    """The whole page of a run and its scores.
+
+    Raises:
+        UsageError: a map by UMAP is asked for, and UMAP is not installed.
+    """
     found = views(results, rows)
     meta = results.meta
     failures = results.failures()
@@ -66,6 +71,7 @@ def render(results: Results, rows: Sequence[Row]) -> str:
             galleries=galleries(results, found),
             members={v.index: [t for t in summaries(results, v.stored) if t.label is None] for v in found},
             audit=honesty(results),
+            maps=maps(results, found, projection),
             small=SMALL,
             method=RATE_METHOD,
             metrics=form.METRICS,

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from classrob.parts import Metric
-from classrob.table import Score, Table
+from classrob.table import Observed, Score, Table
+from classrob.testing.probes import recorded
 from classrob.testing.subject import Subject
-from classrob.testing.verdict import Broken, ensure
+from classrob.testing.verdict import Broken, Skipped, ensure
 
 CLASSES = ("a", "b", "c", "d")
 BUDGETS = (0.1, 0.3)
@@ -23,7 +24,7 @@ ALWAYS = frozenset({"label", "budget"})
 
 def is_sound(subject: Subject) -> None:
     """Every score has low ≤ value ≤ high, n ≥ 0, a class of the table or none, and a name of its own."""
-    for what, table, clean in _tables(subject.part):
+    for what, table, clean in _tables(subject):
         scores = _scores(subject.part, table, clean)
         for score in scores:
             _sound(score, what)
@@ -34,7 +35,7 @@ def is_sound(subject: Subject) -> None:
 def ignores_the_order_of_rows(subject: Subject) -> None:
     """The same rows in another order give the same scores."""
     rng = np.random.default_rng(0)
-    for what, table, clean in _tables(subject.part):
+    for what, table, clean in _tables(subject):
         mixed = _rows(table, rng.permutation(len(table))), _rows(clean, rng.permutation(len(clean)))
         same = _equal(_scores(subject.part, table, clean), _scores(subject.part, *mixed))
         ensure(same, f"for {what} the scores change with the order of the rows")
@@ -42,7 +43,7 @@ def ignores_the_order_of_rows(subject: Subject) -> None:
 
 def copes_with_an_empty_class(subject: Subject) -> None:
     """A class without rows raises nothing and makes no score that is not a number."""
-    for what, table, clean in _tables(subject.part):
+    for what, table, clean in _tables(subject):
         fewer = [one.where((one["label"] != 2) & (one["predicted"] != 2)) for one in (table, clean)]
         for score in _scores(subject.part, *fewer):
             _sound(score, f"{what} without a row of class 'c'")
@@ -50,7 +51,7 @@ def copes_with_an_empty_class(subject: Subject) -> None:
 
 def copes_with_few_rows(subject: Subject) -> None:
     """No rows, and a single row, raise nothing and make no score that is not a number."""
-    for what, table, clean in _tables(subject.part):
+    for what, table, clean in _tables(subject):
         for n in (0, 1):
             few = _rows(table, np.arange(min(n, len(table)))), _rows(clean, np.arange(min(n, len(clean))))
             for score in _scores(subject.part, *few):
@@ -60,9 +61,15 @@ def copes_with_few_rows(subject: Subject) -> None:
 def reads_only_what_it_declares(subject: Subject) -> None:
     """The columns that it declares (label and budget are always there) are all that it reads."""
     kept = subject.part.columns | ALWAYS
-    for what, table, clean in _tables(subject.part):
+    for what, table, clean in _tables(subject):
         few = [
-            replace(t, columns={k: v for k, v in t.columns.items() if k in kept}, trials=None)
+            replace(
+                t,
+                columns={k: v for k, v in t.columns.items() if k in kept},
+                observed={k: v for k, v in t.observed.items() if k in kept},
+                constants={k: v for k, v in t.constants.items() if k in kept},
+                trials=None,
+            )
             for t in (table, clean)
         ]
         try:
@@ -77,18 +84,49 @@ def reads_only_what_it_declares(subject: Subject) -> None:
 
 def leaves_the_rows_alone(subject: Subject) -> None:
     """It does not change the rows that it reads."""
-    for what, table, clean in _tables(subject.part):
-        before = [{k: v.copy() for k, v in t.columns.items()} for t in (table, clean)]
+    for what, table, clean in _tables(subject):
+        before = [{k: v.copy() for k, v in _arrays(t).items()} for t in (table, clean)]
         _scores(subject.part, table, clean)
-        for old, now in zip(before, (table, clean), strict=True):
-            ensure(old.keys() == now.columns.keys(), f"for {what} it adds or removes columns")
-            changed = [k for k, v in old.items() if not _same(v, now.columns[k])]
+        for old, now in zip(before, map(_arrays, (table, clean)), strict=True):
+            ensure(old.keys() == now.keys(), f"for {what} it adds or removes columns")
+            changed = [k for k, v in old.items() if not _same(v, now[k])]
             ensure(not changed, f"for {what} it changes column '{', '.join(changed)}'")
 
 
-def _tables(metric: Metric) -> Iterator[tuple[str, Table, Table]]:
-    """Tables as the host hands them to the metric, with the unperturbed images' table beside each."""
+def _tables(subject: Subject) -> Iterator[tuple[str, Table, Table]]:
+    """Tables as the host hands them to the metric, with the unperturbed images' table beside each.
+
+    Columns of installed probes are there where the metric reads them; at the largest budget, of most rows.
+    """
+    metric: Metric = subject.part
     clean = _table(False, wrong=0.2)
+    if unknown := metric.columns - clean.names:
+        images = clean["sample"].tolist()
+        found = recorded(subject.catalog, images)
+        if missing := sorted(unknown - found.keys()):
+            raise Skipped(f"no installed probe records the column '{missing[0]}'")
+        own = {name: found[name] for name in unknown}
+        for what, table, before in _plain(metric, clean):
+            yield what, _with(table, own, images), _with(before, own, images)
+    else:
+        yield from _plain(metric, clean)
+
+
+def _with(table: Table, columns: dict[str, tuple[bool, Any, Any]], images: list[str]) -> Table:
+    """A table with what probes recorded: constants, and columns of unperturbed or perturbed images."""
+    attacked = not np.isnan(table["budget"]).all()
+    place = {sample: i for i, sample in enumerate(images)}
+    at = np.array([place[sample] for sample in table["sample"]], np.int64)
+    if attacked:
+        at[(table["budget"] != BUDGETS[-1]) | (at % 10 == 0)] = -1  # as where nothing was judged
+    observed = {
+        n: Observed(moved if attacked else own, at) for n, (c, own, moved) in columns.items() if not c
+    }
+    constants = {name: own.astype(np.float32) for name, (constant, own, _) in columns.items() if constant}
+    return replace(table, observed=observed, constants={} if attacked else constants)
+
+
+def _plain(metric: Metric, clean: Table) -> Iterator[tuple[str, Table, Table]]:
     yield "the unperturbed images", _conditions(clean) if metric.scope == "model" else clean, clean
     for what, wrong in (
         ("rows of a threat", 0.5),
@@ -139,8 +177,15 @@ def _table(attacked: bool, wrong: float) -> Table:
     return Table(CLASSES, None, columns, certified=attacked)
 
 
+def _arrays(table: Table) -> dict[str, np.ndarray[Any, Any]]:
+    """All that a table holds, by name."""
+    return dict(table.columns) | table.constants | {name: one.values for name, one in table.observed.items()}
+
+
 def _rows(table: Table, index: np.ndarray[Any, Any]) -> Table:
-    return replace(table, columns={name: column[index] for name, column in table.columns.items()})
+    observed = {name: column.where(index) for name, column in table.observed.items()}
+    columns = {name: column[index] for name, column in table.columns.items()}
+    return replace(table, columns=columns, observed=observed)
 
 
 def _scores(metric: Metric, table: Table, clean: Table) -> list[Score]:
