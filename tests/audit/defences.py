@@ -63,6 +63,15 @@ class Shattered(Wrapped):
         return self.net(x + 0.02 * torch.sin(3000.0 * x))
 
 
+class Stepped(Wrapped):
+    """Smooth stairs that are level at the sixteen grey values of the images, and only there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = (16 * x).floor()
+        rise = 16 * x - step
+        return self.net((step + rise * rise * (3 - 2 * rise)) / 16)
+
+
 class Detached(Wrapped):
     """The features are taken off the graph; what is left of the gradient is a faint bias of no use."""
 
@@ -107,6 +116,7 @@ DEFENCES = (
     Preprocessed,
     Resized,
     Shattered,
+    Stepped,
     Detached,
     Ungraphed,
     Clipped,

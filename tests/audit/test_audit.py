@@ -11,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from classrob.audit.recorded import _tally
-from classrob.audit.run import audit
+from classrob.audit.run import _looks, audit
 from classrob.audit.setting import BUDGETS, looked_at
-from classrob.audit.signs import SIGNS
+from classrob.audit.signs import BORDERLINE, HARDLY_ANY, MODEL, SIGNS, THREAT
 from classrob.audit.stored import NAME, Audit, read, write
 from classrob.audit.subject import chosen
 from classrob.audit.tally import NotChecked, Tally, weigh
 from classrob.errors import StoreError
 from classrob.images import Picture
-from classrob.intervals import rate
+from classrob.intervals import ALPHA, rate
 from classrob.live import Samples
 from classrob.report import write_report
 from classrob.table import Table
@@ -90,17 +91,46 @@ def tally(hits: list[bool], labels: list[int] | None = None, budget: float | Non
 @given(st.integers(0, 50), st.integers(1, 50))
 def test_a_sign_fires_only_where_an_interval_lies_above_its_threshold(hits: int, n: int) -> None:
     hits = min(hits, n)
-    found = weigh([tally([i < hits for i in range(n)])], 0.05, ["a"])
-    assert (found.overall.low, found.overall.high) == rate(hits, n)
-    assert bool(found.loud) == (rate(hits, n)[0] > 0.05)
+    found = weigh([tally([i < hits for i in range(n)])], 0.05, ["a"], 0.02)
+    assert (found.overall.low, found.overall.high) == rate(hits, n, 0.01)
+    assert bool(found.loud) == (rate(hits, n, 0.01)[0] > 0.05)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.sampled_from([BORDERLINE, HARDLY_ANY]),
+    st.sampled_from([0.05, 0.05 / 7, 0.05 / 25]),
+)
+def test_the_level_holds_exactly(sizes: list[int], budgets: int, threshold: float, alpha: float) -> None:
+    """True shares at the threshold: the chances of every interval that a finding has add up to the level at most."""
+    labels = [label for label, n in enumerate(sizes) for _ in range(n)]
+    chance = 0.0
+    for n, label in [(len(labels), None), *((n, label) for label, n in enumerate(sizes))]:
+        at = range(n) if label is None else [i for i, of in enumerate(labels) if of == label]
+        for k in range(n + 1):  # the least count at which this share alone is loud
+            hits = [False] * len(labels)
+            for i in list(at)[:k]:
+                hits[i] = True
+            found = weigh([tally(hits, labels)] * budgets, threshold, "abcde", alpha)
+            if label in [None if s.label is None else "abcde".index(s.label) for s in found.loud]:
+                chance += budgets * float(binom.sf(k - 1, n, threshold))
+                break
+    assert chance <= alpha
+
+
+def test_a_models_level_is_shared_by_its_signs() -> None:
+    assert _looks(0) == sum(sign.threshold > 0 for sign in MODEL.values()) == 1
+    assert _looks(2) == 1 + 2 * len(THREAT)
 
 
 def test_a_single_class_is_enough_and_has_to_be_clearer() -> None:
     labels = [i // 10 for i in range(100)]
-    one = weigh([tally([label == 3 for label in labels][:100], labels)], 0.05, "abcdefghij")
+    one = weigh([tally([label == 3 for label in labels][:100], labels)], 0.05, "abcdefghij", 2 * ALPHA)
     assert [share.label for share in one.loud] == [None, "d"]
     few = [label == 3 and i % 10 < 7 for i, label in enumerate(labels)]
-    masked = weigh([tally(few, labels)], 0.05, "abcdefghij")
+    masked = weigh([tally(few, labels)], 0.05, "abcdefghij", 2 * ALPHA)
     assert [share.label for share in masked.loud] == ["d"]
     assert masked.classes[3].low < rate(7, 10)[0]
 
@@ -108,8 +138,8 @@ def test_a_single_class_is_enough_and_has_to_be_clearer() -> None:
 def test_more_comparisons_widen_the_interval() -> None:
     hits = [i < 10 for i in range(100)]
     alone, among = (
-        weigh([tally(hits)], 0.05, "a"),
-        weigh([tally(hits), *[tally([False] * 100)] * 9], 0.05, "a"),
+        weigh([tally(hits)], 0.05, "a", 2 * ALPHA),
+        weigh([tally(hits), *[tally([False] * 100)] * 9], 0.05, "a", 2 * ALPHA),
     )
     assert among.tally.hits.sum() == 10
     assert among.overall.low < alone.overall.low
@@ -119,7 +149,7 @@ def test_more_comparisons_widen_the_interval() -> None:
 
 def test_nothing_to_count_is_not_checked() -> None:
     with pytest.raises(NotChecked, match="no image"):
-        weigh([tally([])], 0.05, "a")
+        weigh([tally([])], 0.05, "a", ALPHA)
 
 
 def test_the_runs_own_trials_are_compared_sample_by_sample() -> None:

@@ -14,10 +14,11 @@ BLIND = {"zero-gradients", "black-box-beats-gradients", "large-budget-stands", "
 #: What must fire at the least, and what must not, being no fault of that defence.
 SEEN = {
     "Quantised": BLIND,
-    "Saturated": BLIND,
+    "Saturated": BLIND - {"large-budget-stands"},  # the margin has a slope
     "Preprocessed": BLIND - {"large-budget-stands"},
     "Resized": {"not-deterministic"},
     "Shattered": {"black-box-beats-gradients"},
+    "Stepped": {"zero-gradients", "more-effort-helps", "random-start-matters", "noise-beats-gradients"},
     "Detached": {"black-box-beats-gradients", "large-budget-stands", "transfer-beats-gradients"},
     "Ungraphed": BLIND - {"large-budget-stands"},
     "Clipped": BLIND,

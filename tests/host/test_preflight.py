@@ -36,6 +36,15 @@ class Noisy(nn.Module):
         super().__init__()
         self.head = linear()
     def forward(self, x): return self.head(x + 0.1 * torch.randn_like(x))
+class Rarely(Noisy):
+    calls = 0  # it draws the same a few times, and then not; the batch has no part in it
+    def forward(self, x):
+        self.calls += 1
+        return self.head(x.flip(3) if self.calls % 7 == 3 else x)
+class Mixing(Noisy):
+    def forward(self, x): return self.head(x) * (1 + x[1].mean())
+def rarely(): return Rarely()
+def mixing(): return Mixing()
 def left_in_train_mode(): return Normed().train()
 def evaluated(): return Normed().eval()
 def sneaky(): return Sneaky()
@@ -118,6 +127,24 @@ def test_a_random_model_is_said(use: Callable[[str], Path], cli: Callable[..., C
     called = cli("run", study, "--out", study.parent / "out")
     assert called.code == 0
     assert "note: model 'curved' is not deterministic" in called.err
+
+
+def test_a_model_that_draws_the_same_twice_by_chance_is_said_and_not_refused(
+    use: Callable[[str], Path], cli: Callable[..., Called]
+) -> None:
+    study = use("rarely")
+    called = cli("run", study, "--out", study.parent / "out")
+    assert called.code == 0, called.err
+    assert "note: model 'curved' is not deterministic" in called.err
+
+
+def test_a_model_that_mixes_its_batch_is_refused(
+    use: Callable[[str], Path], cli: Callable[..., Called]
+) -> None:
+    study = use("mixing")
+    called = cli("run", study, "--out", study.parent / "out")
+    assert called.code == 3
+    assert "depend on the other images of the batch" in called.err
 
 
 def test_a_graph_survives_no_frozen_block() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from classrob.audit.signs import SIGNS, Sign
 from classrob.audit.subject import Subject
 from classrob.audit.tally import Finding, Tally, weigh
+from classrob.intervals import ALPHA
 from classrob.plan import Condition
 
 
 def weighed(subject: Subject, threat: str | None, name: str, sign: Sign, tallies: list[Tally]) -> Finding:
     """The finding that comes of a sign's comparisons."""
-    found = weigh(tallies, sign.threshold, subject.classes)
+    found = weigh(tallies, sign.threshold, subject.classes, ALPHA / subject.looks)
     tally, overall = found.tally, found.overall
     counted = tally.says.replace("{hits}", str(overall.hits)).replace("{n}", str(overall.n))
     said = f"{counted}{_where(threat, tally.budget)}."

@@ -112,6 +112,7 @@ class Auditor:
                 yield from (unchecked(first, t, None, name, one_line(error)) for t in threats)
             return
         self.subjects.append(subject)
+        subject.looks = _looks(len(mine))
         with _timed(subject):
             for name, sign in MODEL.items():
                 yield self._finding(subject, None, name, sign)
@@ -199,6 +200,13 @@ def _gradients(conditions: list[Condition], setting: Setting) -> dict[str, bool]
                 needs = {c.attack.name: members[0].attack.needs}
             found |= {name: "gradients" in need for name, need in needs.items()}
     return found
+
+
+def _looks(threats: int) -> int:
+    """How many signs of a model share its level: those that a single image does not prove."""
+    each = [1] * len(MODEL) + [threats] * len(THREAT)
+    signs = [*MODEL.values(), *THREAT.values()]
+    return sum(n for sign, n in zip(signs, each, strict=True) if sign.threshold)
 
 
 @contextmanager

@@ -14,7 +14,10 @@ from torch import Tensor
 from classrob.audit.subject import Subject
 from classrob.audit.tally import NoGradient, NotChecked, Tally
 from classrob.catalog import Catalog
+from classrob.ensemble import Member, propose
 from classrob.errors import ClassrobError
+from classrob.judge import judge
+from classrob.live import Meter
 from classrob.parts import Attack, Threat
 from classrob.plan import Named
 from classrob.space import Space
@@ -94,15 +97,8 @@ class Setting:
             return np.repeat(self.right[:, None], len(self.budgets), 1)
         return self.right[:, None] & ~broken
 
-    def attacked(
-        self,
-        probe: Probe,
-        rows: np.ndarray,
-        budgets: tuple[float, ...] | None = None,
-        *,
-        exhaustive: bool = False,
-    ) -> tuple[np.ndarray, Tensor]:
-        """What a probe breaks of the rows that a mask [n] keeps.
+    def attacked(self, probe: Probe, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """What a probe breaks of the rows that a mask [n] keeps, budget by budget.
 
         Returns:
             bool [n, budgets], and the nearest examples (or last points) [n, …] on the CPU; a row that was
@@ -111,8 +107,8 @@ class Setting:
         Raises:
             NotChecked: the attack is not installed, or the model gives it nothing to work with.
         """
-        subject, budgets = self.subject, self.budgets if budgets is None else budgets
-        broken = np.zeros((len(rows), len(budgets)), bool)
+        subject = self.subject
+        broken = np.zeros((len(rows), len(self.budgets)), bool)
         examples = self.space.centre().cpu().clone()
         attack = self._attack(probe)
         index = torch.from_numpy(np.flatnonzero(rows)).to(subject.batch.labels.device)
@@ -125,8 +121,7 @@ class Setting:
             self.space.select(index),
             subject.batch.select(index),
             self.streams(probe.title).select(index),
-            budgets,
-            exhaustive=exhaustive,
+            self.budgets,
             keep=frozenset(range(len(index))),
         )
         ledger = sweep.run()
@@ -136,6 +131,28 @@ class Setting:
         for i, (_, z) in ledger.kept.items():
             examples[index[i]] = z.detach().cpu()
         return broken, examples
+
+    def walked(self, probe: Probe, rows: np.ndarray, budget: float, start: Tensor) -> np.ndarray:
+        """What a probe breaks at one budget, whatever the run's, when it begins at `start`.
+
+        Returns:
+            bool [m], of the m rows that a mask [n] keeps, as `start` [m, …] is.
+
+        Raises:
+            NotChecked: as for `attacked`.
+        """
+        subject, attack = self.subject, self._attack(probe)
+        index = torch.from_numpy(np.flatnonzero(rows)).to(subject.batch.labels.device)
+        space, batch = self.at(rows, budget), subject.batch.select(index)
+        classifier = subject.classifier
+        meter = classifier.meter = Meter.of(len(index))
+        streams = self.streams(probe.title).select(index)
+        z = propose(Member(probe.attack, attack), classifier, space, batch, streams, start)
+        broken = judge(classifier, space, batch, z).broken.numpy()
+        classifier.meter = None
+        subject.spent += int(meter.backwards.sum())
+        subject.queries += int(meter.forwards.sum())
+        return broken
 
     def _attack(self, probe: Probe) -> Attack:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ class Audit:
     def fired(self) -> tuple[Finding, ...]:
         """The signs that fired."""
         return tuple(one for one in self.findings if one.state == "fired")
+
+    @property
+    def unsure(self) -> tuple[Finding, ...]:
+        """The silent signs whose share of all images lies above the threshold, though not for certain."""
+        return tuple(one for one in self.findings if one.unsure)
+
+    @property
+    def said(self) -> Iterator[str]:
+        """For each model on each data set how many signs fired, and a paragraph for each that did."""
+        for pair in dict.fromkeys((one.model, one.dataset) for one in self.findings):
+            mine = [one for one in self.findings if (one.model, one.dataset) == pair]
+            fired = [one for one in mine if one.state == "fired"]
+            checked = sum(one.state != "not checked" for one in mine)
+            yield f"{pair[0]} on {pair[1]}: {len(fired) or 'none'} of {checked} signs fired"
+            for one in fired:
+                yield f"- {one.title}. {one.text}"
 
 
 def rows_of(results: Results) -> str:

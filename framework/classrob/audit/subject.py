@@ -35,7 +35,11 @@ def chosen(samples: Samples, most: int, seed: int, source: str) -> list[int]:
 
 @dataclass
 class Subject:
-    """One model on the audit's images of one data set; use it inside `at_work`."""
+    """One model on the audit's images of one data set; use it inside `at_work`.
+
+    Attributes:
+        looks: so many signs share the model's level, 5 % that any of them fires without a cause.
+    """
 
     worker: Worker
     condition: Condition
@@ -43,6 +47,7 @@ class Subject:
     classes: Sequence[str]
     batch_size: int = 0
     threads: int = 0
+    looks: int = 1
     seconds: float = 0.0
     spent: int = 0
     queries: int = 0

@@ -8,7 +8,7 @@ from typing import Literal, final
 
 import numpy as np
 
-from classrob.intervals import ALPHA, rate
+from classrob.intervals import rate
 
 State = Literal["fired", "silent", "not checked"]
 
@@ -67,9 +67,8 @@ class Finding:
         threat, budget: None for a sign of the model alone.
         sign, title: its name, and how a report calls it.
         threshold: the sign fires where the lower end of an interval lies above it.
-        overall, classes: the comparison that speaks loudest; intervals are simultaneous over all
-            comparisons of the sign, those of classes also over the classes. None and empty where the sign
-            was not checked.
+        overall, classes: the comparison that speaks loudest; intervals are simultaneous over all signs of
+            the model, their comparisons and the classes. None and empty where the sign was not checked.
         overturned: of its images, how many the run counts as standing at that budget.
         text: what was counted, what it means, and what to do; or why it was not checked.
     """
@@ -87,6 +86,12 @@ class Finding:
     overturned: int | None
     text: str
 
+    @property
+    def unsure(self) -> bool:
+        """Is it silent, with a share of all images above the threshold all the same?"""
+        share = None if self.overall is None else self.overall.value
+        return self.state == "silent" and share is not None and share > self.threshold
+
 
 @dataclass(frozen=True)
 class Weighed:
@@ -98,8 +103,13 @@ class Weighed:
     loud: tuple[Share, ...]
 
 
-def weigh(tallies: Sequence[Tally], threshold: float, classes: Sequence[str]) -> Weighed:
+def weigh(tallies: Sequence[Tally], threshold: float, classes: Sequence[str], alpha: float) -> Weighed:
     """The comparison that speaks loudest among several, its intervals allowing for the choice.
+
+    Where no true share, of all images or of a class, lies above the threshold, the chance that any is called
+    loud is at most `alpha`. Half of it goes to the shares of all images, half to those of classes, each half
+    in equal parts (Bonferroni). An interval's lower end is too high with a chance of less than its part: the
+    mid-P tail is at least half of the exact one, and half of the part is allowed to it.
 
     Raises:
         NotChecked: there is no image to count.
@@ -107,11 +117,12 @@ def weigh(tallies: Sequence[Tally], threshold: float, classes: Sequence[str]) ->
     filled = [tally for tally in tallies if len(tally.labels)]
     if not filled:
         raise NotChecked("no image of the audit is classified right, so there is nothing to attack")
-    every = [_one(tally, threshold, classes, ALPHA / len(filled)) for tally in filled]
+    every = [_one(tally, threshold, classes, alpha / (2 * len(filled))) for tally in filled]
     return max(every, key=lambda one: (bool(one.loud), one.overall.low, one.overall.hits))
 
 
 def _one(tally: Tally, threshold: float, names: Sequence[str], alpha: float) -> Weighed:
+    """A tally's intervals: that of all images at 1 − alpha, those of its classes together likewise."""
     overall = Share.of(None, tally.hits, alpha)
     present: list[int] = np.unique(tally.labels).tolist()
     each = tuple(

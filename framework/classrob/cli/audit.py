@@ -71,11 +71,17 @@ def command(folder: Path, samples: int, classes: bool, strict: bool, style: str)
     made = audit(folder, samples, lambda line: click.echo(f"note: {line}", err=True))
     columns = [name for name in _COLUMNS if style != "table" or name != "text"]  # sentences burst a table
     emit([row for found in made.findings for row in rows(found)], style, columns)
-    for found in made.fired if style == "table" else ():
-        click.echo(f"{found.model} on {found.dataset}: {found.text}", err=True)
+    for line in made.said if style == "table" else ():
+        click.echo(line, err=True)
     unchecked = sum(found.state == "not checked" for found in made.findings)
     click.echo(
         f"{len(made.fired)} of {len(made.findings)} signs fired, {unchecked} were not checked; kept in {folder}",
         err=True,
     )
+    if made.unsure:
+        click.echo(
+            f"note: {len(made.unsure)} silent signs counted more images than their threshold allows, but too few "
+            f"to be certain: --samples {4 * samples} would tell more",
+            err=True,
+        )
     return RequirementNotMet.exit_code if strict and made.fired else 0

@@ -26,6 +26,7 @@ class Line:
     threshold: str
     text: str
     classes: dict[str, Shown]
+    unsure: bool
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ class Sheet:
         checked = sum(line.state != "not checked" for line in self.lines)
         left = len(self.lines) - checked
         said = f"{len(self.fired) or 'None'} of {plural(checked, 'sign')} fired, on {plural(self.images, 'image')}"
-        return f"{said}; {left} could not be checked." if left else f"{said}."
+        said = f"{said}; {left} could not be checked." if left else f"{said}."
+        unsure = sum(line.unsure for line in self.lines)
+        if not unsure:
+            return said
+        more = f"{plural(unsure, 'silent sign')} counted more images than the threshold allows, but too few to be"
+        return f"{said} {more} certain: classrob audit DIR --samples {4 * self.images} would tell more."
 
     @property
     def evidence(self) -> list[Line]:
@@ -103,6 +109,8 @@ def _line(one: Finding) -> Line:
     text = one.text
     if one.overturned:
         text = f"{text} The run itself counts {one.overturned} of these as standing."
+    if one.unsure:
+        text = f"{text} That is more than the threshold, on too few images to be certain: audit more of them."
     loud = _loud(one.classes, one.threshold) if one.state == "fired" else ""
     return Line(
         one.title,
@@ -112,6 +120,7 @@ def _line(one: Finding) -> Line:
         percent(one.threshold, 0),
         f"{text}{loud}",
         {str(share.label): _shown(share) for share in one.classes},
+        one.unsure,
     )
 
 
