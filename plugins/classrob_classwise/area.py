@@ -118,5 +118,5 @@ class AccuracyRobustnessArea(Metric):
             distances = np.stack([found[place].distance for place in places])
             measured = areas(distances, found[0].largest, 1 / len(table.classes))
             for place, *one in zip(places, *(ends.tolist() for ends in measured), strict=True):
-                scores[place] = Score(found[place].label, "ara", *one, n)
+                scores[place] = Score(found[place].label, "ara", one[0], one[1], one[2], n)
         yield from (scores[place] for place in range(len(found)))
