@@ -61,8 +61,8 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
                 part.append((condition, table.only(kept)))
     for (model, dataset), found in models.items():
         table, unperturbed = _together(found), next((t for c, t in found if c.clean), None)
-        for metric in whole if unperturbed is not None else ():
-            if metric.columns <= table.columns.keys():
+        for metric in whole:
+            if unperturbed is not None and metric.columns <= table.columns.keys():
                 for score in metric.compute(table, unperturbed):
                     rows.append(_row((model, dataset, None), None, None, score))
     return rows

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import bdtr
 
 from classrob.intervals import ALPHA
@@ -66,7 +66,7 @@ def _crossing(f: Callable[[float], float], start: float, end: float) -> float:
     """Where f falls below 0 between `start` and `end`; `start` where it is below from there on."""
     if f(start) <= 0:
         return start
-    return end if f(end) > 0 else float(brentq(f, start, end, xtol=1e-4))
+    return end if f(end) > 0 else float(root_scalar(f, bracket=(start, end), method="brentq", xtol=1e-4).root)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class RankPersistence(Metric):
         value, low, high = (x.tolist() for x in agreements(mean, noise / n[:, None, None], n))
         yield Score(None, "rank-persistence", value[-1], low[-1], high[-1], k)
         for (one, other), *ends in zip(combinations(names, 2), value[:-1], low[:-1], high[:-1], strict=True):
-            yield Score(None, f"rank-persistence/{one}/{other}", *ends, k)
+            yield Score(None, f"rank-persistence/{one}/{other}", ends[0], ends[1], ends[2], k)
 
 
 def _verdicts(table: Table) -> tuple[list[str], Array, Array]:
