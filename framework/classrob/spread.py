@@ -95,6 +95,7 @@ def measures(rates: Array) -> Array:
     ordered, mean = np.sort(rates, -1), rates.mean(-1)
     apart = ordered @ (2 * np.arange(1, k + 1) - k - 1) / k**2
     gini = np.divide(apart, mean, out=np.zeros_like(apart), where=np.asarray(mean > 0))
+    gini = np.maximum(gini, 0)  # where all are alike, rounding can leave less
     return np.stack([ordered[..., -1] - ordered[..., 0], rates.std(-1), gini])
 
 
