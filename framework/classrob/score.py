@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +59,11 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
             if whole:
                 part = models.setdefault((condition.model, condition.dataset), [])
                 part.append((condition, table.only(kept)))
+    together = {of: _together(found) for of, found in models.items()}
     for (model, dataset), found in models.items():
-        table, unperturbed = _together(found), next((t for c, t in found if c.clean), None)
+        peers = {other: table for (other, where), table in together.items() if where == dataset}
+        table = replace(together[model, dataset], peers=peers)
+        unperturbed = next((t for c, t in found if c.clean), None)
         for metric in whole:
             if unperturbed is not None and metric.columns <= table.columns.keys():
                 for score in metric.compute(table, unperturbed):

@@ -83,12 +83,11 @@ class Sweep:
     # -- strategies ---------------------------------------------------------------------------------
 
     def _attack_all(self, samples: np.ndarray) -> None:
-        """Every budget on its own, from scratch."""
-        rows = np.repeat(samples, len(self.budgets))
-        levels = np.tile(np.arange(len(self.budgets)), len(samples))
-        verdict = self._attempt(rows, levels, None)
-        for k, (i, level) in enumerate(zip(rows.tolist(), levels.tolist(), strict=True)):
-            self.ledger.write(verdict, k, i, level, "found" if verdict.broken[k] else "stood")
+        """Every budget on its own, from scratch; one after the other, so that memory holds one's images."""
+        for level in range(len(self.budgets)):
+            verdict = self._attempt(samples, np.full(len(samples), level), None)
+            for k, i in enumerate(samples.tolist()):
+                self.ledger.write(verdict, k, i, level, "found" if verdict.broken[k] else "stood")
 
     def _descend(self, samples: np.ndarray) -> None:
         """From the largest budget down to the first that a sample withstands, or (exhaustive) to the last."""

@@ -85,6 +85,7 @@ class Table:
         certified: was a certifier asked?
         observed: what probes recorded of each row, by column; read like the other columns.
         constants: what probes recorded of the model, by column: float32 [k] or [k, d].
+        peers: for a metric of whole models, the tables of all models on the data set, by their names.
     """
 
     classes: tuple[str, ...]
@@ -94,6 +95,7 @@ class Table:
     certified: bool = False
     observed: dict[str, Observed] = field(default_factory=dict, repr=False)
     constants: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict, repr=False)
+    peers: Mapping[str, Table] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, column: str) -> np.ndarray[Any, Any]:
         if column in self.observed:

@@ -33,4 +33,21 @@ def classrob_threats() -> list[Component]:
         Component("elastic", "classrob_corruptions.elastic:Elastic", "small regions stretched and shifted"),
         Component("pixelate", "classrob_corruptions.digital:Pixelate", "fewer pixels, enlarged again"),
         Component("jpeg", "classrob_corruptions.digital:Jpeg", "lossy compression"),
+        Component("stored", "classrob_corruptions.stored:Stored", "CIFAR-10-C arrays, ImageNet-C folders"),
+    ]
+
+
+@hookimpl
+def classrob_metrics() -> list[Component]:
+    """Errors over all corruptions of a model, and along their severities."""
+    return [
+        Component("mce", "classrob_corruptions.mce:MeanCorruptionError", "mean corruption error"),
+        Component(
+            "severity-limit", "classrob_corruptions.severities:SeverityLimit", "where accuracy is too low"
+        ),
+        Component(
+            "worst-severity-accuracy",
+            "classrob_corruptions.severities:WorstSeverityAccuracy",
+            "right at every severity",
+        ),
     ]

