@@ -60,8 +60,8 @@ class Contest:
         return self.views[0].middle
 
 
-#: Accuracies compared: by model, condition (data set, threat, attack), budget and class.
-Found = Mapping[tuple[object, ...], Change]
+#: Accuracies compared: by model, data set, threat, attack, budget and class.
+Found = Mapping[tuple[str, str, str, str | None, float | None, str | None], Change]
 
 
 def contests(found: Sequence[View], results: Results) -> list[Contest]:
