@@ -75,7 +75,7 @@ def _sheet(dataset: str, metric: str, rows: Sequence[Row]) -> Sheet:
     attacks = {key[2] for key in keys if key[2] is not None}
     cells = {(r.model, r.threat, r.attack, r.budget, r.label): r for r in rows}
     for model, threat, attack, level in keys:
-        words = ["clean" if threat == "none" else threat]
+        words = ["all threats" if threat is None else "clean" if threat == "none" else threat]
         words += [] if level is None else [budget(level)]
         words += [f"({attack})"] if attack is not None and len(attacks) > 1 else []
         found = [cells.get((model, threat, attack, level, label)) for label in (None, *columns)]

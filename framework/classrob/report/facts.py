@@ -144,7 +144,7 @@ class View:
 
 def views(results: Results, rows: Sequence[Row]) -> list[View]:
     """Every condition of a run, in the study's order."""
-    mine: dict[tuple[str, str, str, str | None], list[Row]] = {}
+    mine: dict[tuple[str, str, str | None, str | None], list[Row]] = {}
     for row in rows:
         mine.setdefault((row.model, row.dataset, row.threat, row.attack), []).append(row)
     found: list[View] = []

@@ -21,10 +21,11 @@ def weak_and_swallowing(view: View, cut: float | None, where: str = "") -> str:
     ranked = view.ranking(cut)
     rows = view.scores.get(("cfps", cut), {})
     shares = {label: row.value for label, row in rows.items() if label is not None and row.value is not None}
-    if len(ranked) < 3 or not shares or ranked[0].value == ranked[1].value or ranked[0].label not in shares:
+    if len(ranked) < 3 or ranked[0].value == ranked[1].value:
         return ""
     weakest = ranked[0]
-    share = shares[weakest.label]
+    if (share := shares.get(weakest.label or "")) is None:
+        return ""
     least, most = min(shares.values()), max(shares.values())
     if least == most or list(shares.values()).count(share) > 1 or least < share < most:
         return ""
