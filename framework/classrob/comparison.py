@@ -104,17 +104,31 @@ def compare(runs: Sequence[tuple[str, Results]], against: str | None = None) -> 
     Raises:
         UsageError: there is nothing to compare.
     """
-    found: list[_Untested] = []
     notes: list[str] = []
-    for one, other in _pairs(runs, against, notes):
-        found += _changes(one, other, notes)
-    if not found:
+    changes = _compared(_pairs(runs, against, notes), notes)
+    if not changes:
         raise UsageError(f"nothing can be compared: {'; '.join(notes) or 'no condition is in both'}")
+    return Comparison(changes, tuple(dict.fromkeys(notes)))
+
+
+def between_models(results: Results) -> tuple[Change, ...]:
+    """From a run's first model to each other one, as `compare` with this run alone; none where it has one model."""
+    if len(_models(results)) < 2:
+        return ()
+    notes: list[str] = []
+    return _compared(_pairs([("", results)], None, notes), notes)
+
+
+def _compared(pairs: Iterator[tuple[Side, Side]], notes: list[str]) -> tuple[Change, ...]:
+    """All changes with their p values, adjusted together."""
+    found: list[_Untested] = []
+    for one, other in pairs:
+        found += _changes(one, other, notes)
     draws = max(9_999, 40 * len(found))  # so that a p value can be small enough for so many tests
     tested = [one.tested(draws) for one in found]
     adjusted = holm([c.p for c in tested])
     done = (replace(c, adjusted=p, changed=p <= ALPHA) for c, p in zip(tested, adjusted, strict=True))
-    return Comparison(tuple(done), tuple(dict.fromkeys(notes)))
+    return tuple(done)
 
 
 def _models(results: Results) -> list[str]:

@@ -8,7 +8,7 @@ class, and no method with a body is overridden.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -168,6 +168,13 @@ class Metric(Part):
     scope: ClassVar[Literal["budget", "sweep", "model"]] = "budget"
     #: The columns it reads; where one is not there, as without the probe that records it, nothing is computed.
     columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
+
+    def check(self, classes: Sequence[str]) -> None:
+        """Called when a run is planned, with the names of a data set's classes; the default takes any.
+
+        Raises:
+            StudyError: the fields do not suit these classes.
+        """
 
     @abstractmethod
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:

@@ -109,9 +109,19 @@ class Plan:
         metrics = tuple(_named(study.metric, "metric", catalog, base))
         samples = {c.dataset.name: c.dataset.part for c in found}
         live = {name: opened(part, name) for name, part in samples.items()}
+        for metric in metrics:
+            for name, one in live.items():
+                _suits(metric, name, one)
         pictured = {name: _pictured(study, part) for name, part in live.items()}
         shards = [shard for index, c in enumerate(found) for shard in _cut(study, index, c, live, pictured)]
         return cls(study, found, metrics, live, tuple(shards))
+
+
+def _suits(metric: Named[Metric], dataset: str, samples: Samples) -> None:
+    try:
+        metric.part.check(samples.classes)
+    except StudyError as error:
+        raise StudyError(f"metric '{metric.name}' on data set '{dataset}': {error}") from None
 
 
 def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, ...]:

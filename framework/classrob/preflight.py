@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -24,25 +24,43 @@ TRIED = 8
 PASSES = 20
 
 
-def preflight(worker: Worker, wanted: set[int]) -> Iterator[str]:
-    """Check the conditions with the given indices; yields notes that people should see.
+@dataclass(frozen=True)
+class Note:
+    """A line that people should see, and the indices of the conditions it is about."""
+
+    text: str
+    about: frozenset[int]
+
+
+def preflight(worker: Worker, wanted: set[int]) -> Iterator[Note]:
+    """Check the conditions with the given indices; yields notes, each about all conditions that it is true of.
 
     Raises:
         StudyError: a model or a data set cannot be measured.
     """
     seen: set[tuple[str, str]] = set()
-    for index, condition in enumerate(worker.conditions()):
-        yield from _certifiable(worker, condition) if index in wanted else ()
+    every = worker.conditions()
+
+    def noted(lines: Iterator[str], *about: int) -> Iterator[Note]:
+        return (Note(line, frozenset(about)) for line in lines)
+
+    for index, condition in enumerate(every):
+        if index not in wanted:
+            continue
+        yield from noted(_certifiable(worker, condition), index)
         pair = (condition.model.name, condition.dataset.name)
-        if index not in wanted or pair in seen:
+        if pair in seen:
             continue
         seen.add(pair)
         classifier = worker.classifier(condition.model)
+        of_model = [i for i, c in enumerate(every) if c.model.name == pair[0]]
+        of_pair = [i for i in of_model if every[i].dataset.name == pair[1]]
         if not any(model == pair[0] for model, _ in seen - {pair}):
             _finite(classifier)
-            yield from _mode(classifier)
-        yield from _predicts(classifier, condition, worker.samples(condition))
-        yield from _observable(classifier, condition, worker.samples(condition))
+            yield from noted(_mode(classifier), *of_model)
+        samples = worker.samples(condition)
+        yield from noted(_predicts(classifier, condition, samples), *of_pair)
+        yield from noted(_observable(classifier, condition, samples), *of_pair)
 
 
 def _finite(classifier: Classifier) -> None:

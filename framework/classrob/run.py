@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +66,14 @@ def run(
     todo, done = _todo(path, plan)
     siblings = _siblings(out, todo) if reuse else {}
     fresh = {s.condition for s in todo if s.key not in siblings}
-    notes = list(preflight(worker, fresh))
-    for line in notes:
-        observer.note(line)
+    notes: dict[str, list[str]] = {}
+    keys = [condition.key(study) for condition in plan.conditions]
+    for note in preflight(worker, fresh):
+        observer.note(note.text)
+        notes[note.text] = sorted({keys[index] for index in note.about})
+    for line, about in _noted({path, *siblings.values()}).items():
+        if line not in notes and not set(keys).isdisjoint(about):  # of what was measured before
+            notes[line] = about
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / "run.lock", timeout=0), Store.open(path, write=True) as store:
@@ -84,7 +89,7 @@ def _compute(
     pool: Executor,
     catalog: Catalog,
     siblings: dict[str, Path],
-    notes: list[str],
+    notes: dict[str, list[str]],
     done: int,
     observer: Observer,
     base: Path,
@@ -121,6 +126,17 @@ def _todo(path: Path, plan: Plan) -> tuple[list[Shard], int]:
     with Store.open(path) as store:
         todo = store.missing(plan.shards)
     return todo, len(plan.shards) - len(todo)
+
+
+def _noted(paths: Iterable[Path]) -> dict[str, list[str]]:
+    """The notes of earlier runs in stores that exist, with the content addresses of the conditions they are about."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        if path.exists():
+            with Store.open(path) as store:
+                for line, about in store.notes().items():
+                    found[line] = [*found.get(line, []), *about]
+    return found
 
 
 def _siblings(out: Path, todo: list[Shard]) -> dict[str, Path]:

@@ -110,6 +110,11 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{path} cannot be used: {error}") from error
 
+    def notes(self) -> dict[str, list[str]]:
+        """What the preflight noted, each line with the content addresses of the conditions it is about."""
+        row = self.connection.execute("SELECT value FROM meta WHERE name = 'notes'").fetchone()
+        return {} if row is None else json.loads(row[0])
+
     # -- writing ------------------------------------------------------------------------------------
 
     def begin(self, plan: Plan, meta: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import final
 
 import numpy as np
@@ -70,20 +70,24 @@ class Groups(Metric):
             self._members[group] = tuple(names)
         return self
 
+    def check(self, classes: Sequence[str]) -> None:
+        """Every class that the file names must be one of the data set's."""
+        for group, names in self._members.items():
+            for name in names:
+                if name not in classes:
+                    raise StudyError(
+                        f"{self.groups}: group '{group}' names class '{name}', which the data set does not have"
+                        f"{nearest(name, classes)}"
+                    )
+
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """Groups that have samples, in the file's order; n counts their samples.
 
         Raises:
-            StudyError: the file names a class that the data set does not have.
+            StudyError: the file, changed since the run, names a class that the data set does not have.
         """
+        self.check(table.classes)
         place = {name: i for i, name in enumerate(table.classes)}
-        for group, names in self._members.items():
-            for name in names:
-                if name not in place:
-                    raise StudyError(
-                        f"{self.groups}: group '{group}' names class '{name}', which the data set does not have"
-                        f"{nearest(name, table.classes)}"
-                    )
         n, hits = table.of_class(), table.of_class(table["predicted"] == table["label"])
         mine = [[place[name] for name in names] for names in self._members.values()]
         found = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, ClassVar, final
@@ -88,11 +89,12 @@ def _verdicts(table: Table) -> tuple[list[str], Array, Array]:
 
     Of samples that every condition has.
     """
-    threats, attacks = (table[name].astype(str) for name in ("threat", "attack"))
-    keys, condition = np.unique(np.stack([threats, attacks]), axis=1, return_inverse=True)
-    condition = condition.reshape(-1)
-    several = [threat for threat in keys[0] if (keys[0] == threat).sum() > 1]
-    names = [f"{t} by {a}" if t in several else str(t) for t, a in keys.T]
+    pairs = list(zip(table["threat"].tolist(), table["attack"].tolist(), strict=True))
+    keys = sorted(set(pairs))
+    place = {pair: i for i, pair in enumerate(keys)}  # of few pairs; sorting all rows would take seconds
+    condition = np.fromiter((place[pair] for pair in pairs), np.int64, len(pairs))
+    searched = Counter(threat for threat, _ in keys)
+    names = [f"{threat} by {attack}" if searched[threat] > 1 else threat for threat, attack in keys]
     m, at = len(names), table.numbers
     samples = int(at.max(initial=-1)) + 1
     cell = at * m + condition

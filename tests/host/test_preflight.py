@@ -14,6 +14,7 @@ from torch import nn
 
 from classrob.live import Classifier
 from classrob.preflight import state_digest
+from classrob.results import Results
 from classrob.study import read_study
 from classrob.worker import Worker
 
@@ -183,3 +184,40 @@ def test_progress_is_drawn_on_a_terminal_only(study: Path) -> None:
     assert "images/s" in text
     assert "left" in text
     assert "worst class so far: " in text
+
+
+def test_notes_stay_in_the_store_when_nothing_is_left_to_do(
+    use: Callable[[str], Path], cli: Callable[..., Called]
+) -> None:
+    """… also in a run that takes all over from its sibling, and they go with the model that they are about."""
+    study = use("left_in_train_mode")
+    folder, sibling = study.parent / "out", study.parent / "sibling"
+
+    def notes(place: Path) -> list[str]:
+        with Results.open(place) as results:
+            return list(results.meta["notes"])
+
+    assert cli("run", study, "--out", folder).code == 0
+    (line,) = notes(folder)
+    assert "is in train mode" in line
+    assert "0 to do" in cli("run", study, "--out", folder).err
+    assert notes(folder) == [line]
+    assert cli("run", study, "--out", sibling).code == 0
+    assert notes(sibling) == [line]
+    study.write_text(study.read_text().replace("left_in_train_mode", "evaluated"))
+    assert cli("run", study, "--out", folder).code == 0
+    assert notes(folder) == []
+
+
+def test_a_metric_that_does_not_suit_the_classes_ends_the_plan(
+    study: Path, cli: Callable[..., Called]
+) -> None:
+    (study.parent / "groups.toml").write_text('low = ["0", "nobody"]\n')
+    study.write_text(study.read_text() + '\n[[metric]]\nuse = "groups"\ngroups = "groups.toml"\n')
+    for command in ("plan", "run"):
+        called = cli(command, study, "--out", study.parent / "out")
+        assert called.code == 3
+        assert called.err.count("\n") == 1
+        assert "metric 'groups' on data set 'quarters'" in called.err
+        assert "group 'low' names class 'nobody'" in called.err
+    assert not (study.parent / "out").exists()

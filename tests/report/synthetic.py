@@ -213,7 +213,7 @@ def _meta(run: Pretence) -> dict[str, object]:
         "study": study,
         "base": "/somewhere",
         "environment": {"python": "3.11.9", "system": "Linux x86_64", "torch": "2.4.0"},
-        "notes": list(run.notes),
+        "notes": {note: [] for note in run.notes},
     }
 
 

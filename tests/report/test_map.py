@@ -12,7 +12,20 @@ import numpy as np
 import pytest
 
 from classrob.report.facts import View
-from classrob.report.map import ROOM, Drawn, Map, Plane, _chosen, _map
+from classrob.report.map import (
+    HEIGHT,
+    LETTER,
+    LINE,
+    ROOM,
+    WIDTH,
+    Drawn,
+    Label,
+    Map,
+    Plane,
+    _chosen,
+    _labels,
+    _map,
+)
 from classrob.results import Stored
 
 from ..host.conftest import Called, cli, study
@@ -50,6 +63,30 @@ def test_the_picture_is_sound_whatever_the_classes(k: int, coloured: int) -> Non
     assert len(tree.findall("./g[@class='means']/g")) == coloured
     assert len(one.picture) < ROOM
     assert "<script" not in one.picture
+
+
+@pytest.mark.parametrize("spread", [3, 30, 300])
+@pytest.mark.parametrize("seed", range(5))
+def test_names_hide_neither_points_nor_each_other(seed: int, spread: int) -> None:
+    """… and stay inside the picture, also where the means of twelve classes lie on one heap at its edge."""
+    rng = np.random.default_rng(seed)
+    spots = np.clip(rng.normal((WIDTH - 40, 100), spread, (12, 2, 2)), 10, (WIDTH - 10, HEIGHT - 10)).astype(
+        int
+    )
+    wanted = [
+        Label(f"automobile {i}", i, (tuple(a.tolist()), tuple(b.tolist()))) for i, (a, b) in enumerate(spots)
+    ]
+    boxes = []
+    for text in re.findall(r"<text[^>]*>[^<]*", "".join(_labels(wanted))):
+        x, y, name = re.findall(r'x="(\d+)" y="(\d+)">(.*)', text)[0]
+        boxes.append((int(x), int(y) - LINE + 4, LETTER * len(name), LINE))
+    assert len(boxes) == 12
+    points = [(x - 6, y - 6, 12, 12) for x, y in spots.reshape(-1, 2).tolist()]
+    for i, (x, y, wide, high) in enumerate(boxes):
+        assert 0 <= x <= WIDTH - wide
+        assert 0 <= y <= HEIGHT - high
+        for a, b, c, d in [*boxes[:i], *points]:
+            assert x + wide <= a or a + c <= x or y + high <= b or b + d <= y
 
 
 def test_colours_are_as_many_as_classes_in_colour() -> None:

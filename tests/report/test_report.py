@@ -18,10 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from classrob.cli.report import command
+from classrob.comparison import compare
 from classrob.errors import StoreError
 from classrob.report import detail, form, gallery, render, words, write_report
 from classrob.report.appendix import toml
 from classrob.report.charts import Axis
+from classrob.report.compare import contests
 from classrob.report.facts import View, views
 from classrob.results import Results
 from classrob.score import Row
@@ -277,6 +279,41 @@ def test_many_classes_get_pairs_instead_of_a_matrix(tmp_path: Path) -> None:
     assert page.count('class="pairs"') == 3
     assert page.count("980 classes between") == 2
     assert 'class="heat' in made(tmp_path / "few", Pretence(threats=()))
+
+
+def test_models_side_by_side_as_the_command_compares_them(tmp_path: Path) -> None:
+    """Differences, intervals, p values and verdicts of the page are those of `classrob compare DIR`."""
+
+    def points(share: float) -> str:
+        return f"{100 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0").replace("-", "−")
+
+    with opened(tmp_path, Pretence(classes=DIGITS[:3], images=20)) as (results, scores):
+        changes = {
+            (c.model, c.threat, c.attack, c.budget, c.label): c
+            for c in compare([("run", results)]).changes
+            if c.metric == "accuracy"
+        }
+        found = contests(views(results, scores), results)
+        page = html.unescape(render(results, scores))
+    assert len(found) == 3
+    seen, verdicts = 0, set[bool]()
+    for contest in found:
+        first, other = contest.views
+        lines = [(cut, None, line) for cut, line in zip(first.cuts, contest.overall[::2], strict=True)]
+        for cut, (_, some) in zip(first.cuts, contest.classes, strict=True):
+            lines += [(cut, line.head, line) for line in some]
+        for cut, label, line in lines:
+            change = changes[other.stored.model, other.stored.threat, other.stored.attack, cut, label]
+            (lead,) = line.leads
+            assert lead is not None
+            assert (lead.value, lead.significant) == (change.difference, change.changed)
+            assert lead.interval == f"{points(change.low)} to {points(change.high)}"
+            assert f"{lead.interval} · {lead.p}{', significant' if lead.significant else ''}" in page
+            seen += 1
+            verdicts.add(lead.significant)
+    assert seen == len(changes)
+    assert verdicts == {False, True}
+    assert all(line.leads == [None] for contest in found for line in contest.overall[1::2])
 
 
 def test_unknown_metrics_and_detectors_are_shown_as_they_are(tmp_path: Path) -> None:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from classrob.comparison import Change, between_models
 from classrob.report.facts import View
 from classrob.report.form import NOTHING, THIN, Shown, shown
-from classrob.score import Row
+from classrob.results import Results
 
 #: Of many classes, so many with the largest differences are listed.
 MOST = 20
+#: Smaller p values are not told apart.
+LEAST = 0.001
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far a model's accuracy lies above the first's on the same images: a share, and as it is written.
+
+    `p` is McNemar's, adjusted for all comparisons of the run; `significant` says whether it is at most 5 %.
+    """
+
+    value: float
+    text: str
+    interval: str
+    p: str
+    significant: bool
 
 
 @dataclass(frozen=True)
@@ -21,7 +37,7 @@ class Line:
     head: str
     index: int | None
     scores: list[Shown]
-    leads: list[Shown]
+    leads: list[Lead | None]
 
 
 @dataclass(frozen=True)
@@ -44,62 +60,76 @@ class Contest:
         return self.views[0].middle
 
 
-def contests(found: Sequence[View]) -> list[Contest]:
-    """Every threat that at least two models faced, at the same budgets and with the same classes."""
+#: Accuracies compared: by model, data set, threat, attack, budget and class.
+Found = Mapping[tuple[str, str, str, str | None, float | None, str | None], Change]
+
+
+def contests(found: Sequence[View], results: Results) -> list[Contest]:
+    """Every threat that at least two models faced, at the same budgets and with the same classes.
+
+    Differences are those of `classrob compare` with the run alone: on the same images, by Tango's interval and
+    McNemar's test, with Holm's adjustment over all comparisons of the run.
+    """
     groups: dict[object, list[View]] = {}
     for view in found:
         stored = view.stored
         if not view.empty:
             key = (stored.dataset, view.threat, stored.budgets, stored.classes)
             groups.setdefault(key, []).append(view)
-    return [_contest(group) for group in groups.values() if len(group) > 1]
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
+        return []
+    changes = {
+        (c.model, c.dataset, c.threat, c.attack, c.budget, c.label): c
+        for c in between_models(results)
+        if c.metric == "accuracy"
+    }
+    return [_contest(group, changes) for group in several]
 
 
-def _contest(group: list[View]) -> Contest:
+def _contest(group: list[View], changes: Found) -> Contest:
     first = group[0]
+
+    def line(head: str, index: int | None, metric: str, cut: float | None, name: str | None) -> Line:
+        rows = [view.scores.get((metric, cut), {}).get(name) for view in group]
+        leads = [_lead(changes, view, cut, name) if metric == "accuracy" else None for view in group[1:]]
+        return Line(head, index, [shown(row) for row in rows], leads)
+
     overall = []
     for cut, label in zip(first.cuts, first.labels, strict=True):
         where = label if first.stored.clean else f"budget {label}"
         for metric, what in (("accuracy", "all classes"), ("worst-class-accuracy", "worst class")):
-            rows = [view.row(metric, cut) for view in group]
-            if any(row is not None for row in rows):
-                overall.append(_line(f"{where}, {what}", None, rows, metric == "accuracy"))
+            if any(view.row(metric, cut) is not None for view in group):
+                overall.append(line(f"{where}, {what}", None, metric, cut, None))
     names = first.stored.classes
     classes = []
     for cut, label in zip(first.cuts, first.labels, strict=True):
-        at = [view.scores.get(("accuracy", cut), {}) for view in group]
-        lines = [_line(name, i, [rows.get(name) for rows in at], True) for i, name in enumerate(names)]
-        lines = [line for line in lines if any(one is not NOTHING for one in line.scores)]
+        lines = [line(name, i, "accuracy", cut, name) for i, name in enumerate(names)]
+        lines = [one for one in lines if any(score is not NOTHING for score in one.scores)]
         if not first.few:
-            kept = sorted(lines, key=lambda line: -max(abs(one.value or 0.0) for one in line.leads))[:MOST]
-            lines = kept
+            lines = sorted(lines, key=_apart)[:MOST]
         classes.append((label, lines))
     title = f"{first.threat} on {first.stored.dataset}"
     return Contest(title, group, overall, classes, 0 if first.few else max(0, len(names) - MOST))
 
 
-def _line(head: str, index: int | None, rows: Sequence[Row | None], paired: bool) -> Line:
-    leads = [lead(row, rows[0]) if paired else NOTHING for row in rows[1:]]
-    return Line(head, index, [shown(row) for row in rows], leads)
+def _apart(line: Line) -> float:
+    return -max((abs(lead.value) for lead in line.leads if lead is not None), default=0.0)
 
 
-def lead(row: Row | None, first: Row | None) -> Shown:
-    """How far a rate lies above another, in percentage points, with its 95 % interval.
-
-    The interval is made of those of the two rates (Newcombe, "Interval estimation for the difference between
-    independent proportions", Statistics in Medicine 17, 1998, method 10). It takes them for independent; two
-    models that err on the same images differ more certainly than it says.
-    """
-    if row is None or first is None:
-        return NOTHING
-    ends = (row.value, row.low, row.high, first.value, first.low, first.high)
-    if any(end is None for end in ends):
-        return NOTHING
-    p, low, high, q, least, most = (float(end or 0.0) for end in ends)
-    below = p - q - math.hypot(p - low, most - q)
-    above = p - q + math.hypot(high - p, q - least)
-    interval = f"{_points(below)} to {_points(above)}"
-    return Shown(f"{_points(p - q)}{THIN}pp", interval, min(row.n, first.n), p - q)
+def _lead(changes: Found, view: View, cut: float | None, name: str | None) -> Lead | None:
+    """None where the two models share no images of the class."""
+    stored = view.stored
+    change = changes.get((stored.model, stored.dataset, stored.threat, stored.attack, cut, name))
+    if change is None:
+        return None
+    return Lead(
+        change.difference,
+        f"{_points(change.difference)}{THIN}pp",
+        f"{_points(change.low)} to {_points(change.high)}",
+        f"p < {LEAST}" if change.adjusted < LEAST else f"p = {change.adjusted:.2g}",
+        change.changed,
+    )
 
 
 def _points(share: float) -> str:

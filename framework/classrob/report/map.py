@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -23,6 +23,8 @@ from classrob.table import Table
 
 Array = np.ndarray[Any, Any]
 Projection = Literal["pca", "umap"]
+#: Left, top, width and height.
+Box = tuple[int, int, int, int]
 
 #: The column that is mapped.
 COLUMN = "features"
@@ -32,6 +34,8 @@ FEW = 12
 POINTS, ARROWS, SAMPLES = 60, 4, 1500
 #: The picture's sides, and its margin.
 WIDTH, HEIGHT, MARGIN = 780, 520, 30
+#: A label's line, about the width of one of its letters, and half the room of a mean.
+LINE, LETTER, DOT = 15, 9, 7
 #: So many characters may all maps take together, so that the page stays quick.
 ROOM = 280_000
 
@@ -44,6 +48,14 @@ class Mean:
     colour: int
     before: tuple[float, float]
     after: tuple[float, float]
+
+
+class Label(NamedTuple):
+    """A name in the picture, its colour, and where the mean stands before and after."""
+
+    name: str
+    colour: int
+    spots: tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -167,6 +179,7 @@ def _map(view: View, drawn: Sequence[Drawn], plane: Plane, chosen: Sequence[int]
 
     layers: dict[str, list[str]] = {"quiet": [], "dots": [], "ways": [], "means": []}
     means: list[Mean] = []
+    labels: list[Label] = []
     for one in drawn:
         name, (before, after) = names[one.index], (at(spot) for spot in one.spots)
         (x, y), (u, v) = (at(mean).tolist() for mean in one.mean)
@@ -188,8 +201,9 @@ def _map(view: View, drawn: Sequence[Drawn], plane: Plane, chosen: Sequence[int]
             f'<path class="k{colour}" d="{"".join(f"M{i} {j}L{k} {m}" for i, j, k, m in both)}"/>'
         )
         rings = f'<circle cx="{x}" cy="{y}" r="6"/><circle class="after" cx="{u}" cy="{v}" r="4"/>'
-        label = f'<text x="{x + 9}" y="{y + 4}">{escape(clip(name, 20))}</text>'
-        layers["means"].append(f'<g class="k{colour}"><path d="M{x} {y}L{u} {v}"/>{rings}{label}</g>')
+        layers["means"].append(f'<g class="k{colour}"><path d="M{x} {y}L{u} {v}"/>{rings}</g>')
+        labels.append(Label(clip(name, 20), colour, ((x, y), (u, v))))
+    layers["names"] = _labels(labels)
     ident = f"map{view.index}"
     inside = "".join(f'<g class="{layer}">{"".join(parts)}</g>' for layer, parts in layers.items())
     picture = Markup(
@@ -199,6 +213,39 @@ def _map(view: View, drawn: Sequence[Drawn], plane: Plane, chosen: Sequence[int]
     )
     left_out = len(names) - len(means)
     return Map(view, picture, means, view.labels[-1], plane.said, bool(layers["quiet"]), left_out)
+
+
+def _labels(wanted: Sequence[Label]) -> list[str]:
+    """Names beside their points, the topmost first: as near as leaves all points and other names readable.
+
+    A name that had to go farther away hangs on a line.
+    """
+    points = [spot for one in wanted for spot in one.spots]
+    found, taken = [], [(x - DOT, y - DOT, 2 * DOT, 2 * DOT) for x, y in points]
+    for one in sorted(wanted, key=lambda one: one.spots[0][1]):
+        (x, y), wide = one.spots[0], LETTER * len(one.name)
+        boxes = [
+            (left, y + turn * step * LINE // 2 - LINE // 2, wide, LINE)
+            for step in range(2 * len(wanted) + 1)
+            for turn in (1, -1)
+            for left in (x + 9 + 4 * step, x - 9 - 4 * step - wide)
+        ]
+        inside = [b for b in boxes if 0 <= b[0] <= WIDTH - wide and 0 <= b[1] <= HEIGHT - LINE] or boxes
+        box = next((b for b in inside if not any(_overlap(b, other) for other in taken)), inside[0])
+        taken.append(box)
+        left, top = box[:2]
+        end = left - 2 if left > x else left + wide + 2
+        far = abs(top + LINE // 2 - y) > LINE // 2 or abs(end - x) > LINE
+        line = f'<path d="M{x} {y}L{end} {top + LINE // 2}"/>' if far else ""
+        text = f'<text x="{left}" y="{top + LINE - 4}">{escape(one.name)}</text>'
+        found.append(f'<g class="k{one.colour}">{line}{text}</g>')
+    return found
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Do two boxes (left, top, width, height) share any place?"""
+    (a, b, c, d), (e, f, g, h) = one, other
+    return a < e + g and e < a + c and b < f + h and f < b + d
 
 
 def _rounded(place: Array) -> tuple[float, float]:

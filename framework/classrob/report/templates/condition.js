@@ -37,8 +37,11 @@ report.Condition = (() => {
       this.at = Math.max(0, Math.min(at, this.data.budgets.length - 1));
       if (!this.data.reading.length) return;
       for (const node of all("[data-at]", this.node)) node.textContent = this.data.budgets[this.at];
-      for (const node of all("[data-figure]", this.node))
-        fill(node, data.scores[this.data.figures[this.at][Number(node.dataset.figure)]], true, true);
+      for (const node of all("[data-figure]", this.node)) {
+        const one = data.scores[this.data.figures[this.at][Number(node.dataset.figure)]];
+        node.parentElement.hidden = one[TEXT] === "–" && !one[N]; // not measured at this budget
+        fill(node, one, true, true);
+      }
       find("[data-reading]", this.node).textContent = this.data.reading[this.at].join(" ");
       if (this.body) this.rows();
       this.confusions();
