@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from classrob.intervals import ALPHA
 
@@ -35,11 +34,25 @@ def correlations(values: Array) -> Array:
 
     Equal values share a rank; a ranking in which all are equal has correlation 0 with every one.
     """
-    ranks = rankdata(values, axis=-2)
+    ranks = _ranks(values)
     apart = ranks - ranks.mean(-2, keepdims=True)
     size = np.sqrt((apart * apart).sum(-2, keepdims=True))
     apart = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
     return np.swapaxes(apart, -1, -2) @ apart
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks from 0 along the last axis but one; equal values share the mean of theirs."""
+    order = np.argsort(values, -2, kind="stable")
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, np.arange(values.shape[-2])[:, None], -2)
+    ordered = np.take_along_axis(values, order, -2)
+    tied = (ordered[..., 1:, :] == ordered[..., :-1, :]).any(-2)
+    for place in np.argwhere(tied):  # counts of seen verdicts are; what is drawn is not
+        column = (*place[:-1], slice(None), place[-1])
+        _, group, size = np.unique(values[column], return_inverse=True, return_counts=True)
+        ranks[column] = (size.cumsum() - (size + 1) / 2)[group]
+    return ranks
 
 
 def agreements(seen: Array, noise: Array, size: Array) -> tuple[Array, Array, Array]:

@@ -21,12 +21,10 @@ from classrob.live import Batch, Classifier
 from classrob.parts import Threat
 from classrob.space import Space
 from classrob.streams import Streams
+from classrob_corruptions.published import SEVERITIES
 
 #: The sides, in pixels, for which parameters are published.
 SMALL, LARGE = 32, 224
-
-#: The severities that exist.
-SEVERITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 #: So many numbers are corrupted at a time on a processor, so that they stay in its cache.
 CACHED = 200_000

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from classrob.intervals import ALPHA
 from classrob.table import Table
@@ -111,7 +111,7 @@ def common(one: Judgements, samples: Array) -> tuple[Array, Array]:
 
 def quantile(n: int) -> float:
     """Student's quantile of the 95 % interval of a mean of n samples."""
-    return float(student.ppf(1 - ALPHA / 2, max(n - 1, 1)))
+    return float(stdtrit(max(n - 1, 1), 1 - ALPHA / 2))
 
 
 def bounded(mean: float, variance: float, n: int, most: float) -> tuple[float, float]:

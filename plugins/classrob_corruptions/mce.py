@@ -12,7 +12,6 @@ from pydantic import Field
 from classrob.errors import StudyError, nearest
 from classrob.parts import Metric
 from classrob.table import Score, Table
-from classrob_corruptions.corruption import SEVERITIES
 from classrob_corruptions.judgements import (
     COLUMNS,
     Judgements,
@@ -22,7 +21,7 @@ from classrob_corruptions.judgements import (
     quantile,
     share,
 )
-from classrob_corruptions.published import ALEXNET, CLEAN, ERRORS
+from classrob_corruptions.published import ALEXNET, CLEAN, ERRORS, SEVERITIES
 
 Array = np.ndarray[Any, Any]
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+#: The severities that exist.
+SEVERITIES: Final = (1.0, 2.0, 3.0, 4.0, 5.0)
+
 #: The fifteen corruptions in their four families, and the four held back.
 FAMILIES: Final = {
     "noise": ("gaussian-noise", "shot-noise", "impulse-noise"),

@@ -20,7 +20,7 @@ from classrob.live import Batch, Classifier
 from classrob.parts import Threat
 from classrob.space import Space
 from classrob.streams import Streams
-from classrob_corruptions.corruption import SEVERITIES
+from classrob_corruptions.published import SEVERITIES
 
 
 @final

@@ -16,6 +16,7 @@ import classrob
 from classrob.catalog import Catalog
 from classrob.component import KINDS
 from classrob.live import ROWS, Classifier
+from report.synthetic import write_large
 
 ROOT = Path(__file__).parents[2]
 HOST = ROOT / "framework" / "classrob"
@@ -166,6 +167,13 @@ def test_plugins_loads_no_torch() -> None:
     modules = loaded("plugins")
     assert "torch" not in modules
     assert "classrob_lp" in modules
+
+
+def test_scores_are_read_without_torch_and_what_else_is_slow_to_import(tmp_path: Path) -> None:
+    write_large(tmp_path, 5, 60, 2)
+    modules = loaded("show", str(tmp_path), "--format", "json")
+    assert "classrob_classwise" in modules
+    assert not modules & {"torch", "scipy.stats", "pandas", "sklearn"}
 
 
 def test_the_module_test_sees_torch() -> None:

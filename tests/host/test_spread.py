@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from classrob.intervals import rate, rates
 from classrob.ranks import agreements, correlations
@@ -36,6 +37,15 @@ def sizes(kind: str, k: int) -> Array:
 COUNTS = st.lists(
     st.integers(1, 40).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=12
 )
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=3, max_size=12))
+@settings(deadline=None, max_examples=40)
+def test_shared_ranks_are_those_of_scipy(values: list[list[int]]) -> None:
+    found = correlations(np.array(values, float))
+    with np.errstate(all="ignore"):
+        expected = np.nan_to_num(np.corrcoef(stats.rankdata(values, axis=0), rowvar=False))
+    assert found == pytest.approx(expected, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=60)
