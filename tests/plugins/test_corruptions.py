@@ -66,7 +66,8 @@ def images(n: int = 6, channels: int = 3, height: int = 32, width: int = 32) -> 
 
 
 def test_the_contract_names_them() -> None:
-    assert sorted(NAMES) == sorted(o.component.name for o in CATALOG.list("threat", "corruption/*"))
+    found = {o.component.name for o in CATALOG.list("threat", "corruption/*")}
+    assert found - {"stored"} == set(NAMES)  # that one reads what others made
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -26,6 +26,8 @@ class Honest(Attack):
         self, classifier: Classifier, space: Space, batch: Batch, streams: Streams, start: Tensor | None
     ) -> Tensor:
         z = space.centre() if start is None else start
+        if not z.is_floating_point():  # a space without a slope: nothing to go along
+            return self.changed(z, space, batch)
         return self.changed(space.move(z, slope_of(classifier, space, batch.labels, z), 1.0), space, batch)
 
     def changed(self, z: Tensor, space: Space, batch: Batch) -> Tensor:
