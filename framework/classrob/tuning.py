@@ -99,10 +99,8 @@ def _innermost(classifier: Classifier, images: Tensor) -> bool:
         if pays := seen.positions >= POSITIONS:
             with torch.no_grad():
                 replace(classifier, channels_last=True).twin()(images[:1])
-    except (
-        StudyError
-    ):  # an activation is viewed as rows of numbers; or its own form fails too, and says so next
-        return False
+    except StudyError:
+        return False  # it views an activation as rows of numbers; or its own form fails too, and says so next
     return pays
 
 
