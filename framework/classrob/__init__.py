@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from classrob.parts import Attack as Attack
     from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
+    from classrob.parts import Detector as Detector
     from classrob.parts import Executor as Executor
     from classrob.parts import Metric as Metric
     from classrob.parts import Model as Model
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
     from classrob.pool import Live as Live
+    from classrob.scorer import Reference as Reference
+    from classrob.scorer import Scorer as Scorer
     from classrob.search import StepwiseAttack as StepwiseAttack
     from classrob.space import Space as Space
     from classrob.streams import Streams as Streams
@@ -52,6 +55,7 @@ _HOME = {
     "Code": "fields",
     "Component": "component",
     "Dataset": "parts",
+    "Detector": "parts",
     "Ensemble": "ensemble",
     "Executor": "parts",
     "File": "fields",
@@ -64,9 +68,11 @@ _HOME = {
     "Model": "parts",
     "Probe": "parts",
     "Recipe": "parts",
+    "Reference": "scorer",
     "Run": "evaluation",
     "Samples": "live",
     "Score": "table",
+    "Scorer": "scorer",
     "Space": "space",
     "StepwiseAttack": "search",
     "Streams": "streams",

@@ -20,6 +20,7 @@ from classrob.parts import Part
 #: The modules of the host that decide what a row holds; a change of any makes old rows stale.
 ENGINE = (
     "certification",
+    "detecting",
     "ensemble",
     "images",
     "judge",
