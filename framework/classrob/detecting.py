@@ -119,6 +119,11 @@ class Sources:
         else:
             samples = opened(detection.reference, f"{name}: the reference of {detection.detector.name}")
             rows = list(range(len(samples)))
+            if len(samples.classes) != len(self.judged.classes):
+                raise StudyError(
+                    f"the reference of '{detection.detector.name}' has {len(samples.classes)} classes, data set "
+                    f"'{name}' has {len(self.judged.classes)}: they must be the same ones"
+                )
         return self._read(samples, rows, self.classifier.fit, f"the reference of '{detection.detector.name}'")
 
     def _outliers(self, one: Outliers, reference: Batch, name: str) -> Batch:

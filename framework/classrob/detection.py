@@ -142,8 +142,10 @@ def guards(
         if budgets not in get_args(Observed):
             raise StudyError(f"{where}: `budgets` must be 'largest' or 'all', not {budgets!r}")
         against = _names(entry.get("against", list(threats)), threats, f"{where}: `against`", "threat")
-        ood = {one.name: one for one in _strangers(entry.get("ood", ()), catalog, base, where)}
-        for name, one in ood.items():
+        ood: dict[str, Named[Dataset]] = {}
+        for one in _strangers(entry.get("ood", ()), catalog, base, where):
+            name = one.name
+            ood[name] = one
             if name in threats:
                 raise StudyError(f"{where}: a threat is called '{name}' too: give one a `name` of its own")
             if _sliced(taken.setdefault(name, one).part) != _sliced(one.part):

@@ -18,9 +18,25 @@ def classrob_detectors() -> list[Component]:
     return [
         Component("msp", "classrob_detectors.logits:MaximumSoftmax", "the largest probability"),
         Component("max-logit", "classrob_detectors.logits:MaximumLogit", "the largest logit"),
+        Component("energy", "classrob_detectors.logits:Energy", "the logits' free energy"),
         Component(
-            "energy", "classrob_detectors.logits:Energy", "the logarithm of the sum of all exponentials"
+            "kl-matching", "classrob_detectors.logits:KLMatching", "far from every class's mean prediction"
         ),
+        Component("odin", "classrob_detectors.inputs:Odin", "the largest probability, after a step"),
+        Component(
+            "feature-squeezing", "classrob_detectors.inputs:FeatureSqueezing", "what fewer grey levels change"
+        ),
+        Component(
+            "mahalanobis", "classrob_detectors.distances:Mahalanobis", "distance to the nearest class mean"
+        ),
+        Component("knn", "classrob_detectors.distances:NearestNeighbour", "distance to a near neighbour"),
+        Component("lid", "classrob_detectors.distances:LocalDimension", "local intrinsic dimension"),
+        Component(
+            "vim", "classrob_detectors.distances:VirtualLogit", "features outside the usual ones' space"
+        ),
+        Component("react", "classrob_detectors.shaped:React", "energy, with features cut"),
+        Component("ash", "classrob_detectors.shaped:Ash", "energy, with few features left"),
+        Component("gradnorm", "classrob_detectors.gradnorm:GradNorm", "the last layer's pull to uniformity"),
     ]
 
 

@@ -16,8 +16,6 @@ from classrob_detectors.pairs import SUSPICION, Side, Sides
 #: What the scores of detectors are computed from.
 COLUMNS = frozenset({"sample", "label", "predicted", SUSPICION})
 
-Scope = ClassVar[Literal["budget", "sweep", "model", "detector"]]
-
 
 @final
 class Auroc(Metric):
@@ -26,7 +24,7 @@ class Auroc(Metric):
     Rows `auroc`, `auroc-predicted`, `auroc-all`.
     """
 
-    scope: Scope = "detector"
+    scope: ClassVar[Literal["budget", "sweep", "model", "detector"]] = "detector"
     columns: ClassVar[frozenset[str]] = COLUMNS
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
@@ -41,7 +39,7 @@ class FalsePositives(Metric):
     Rows `fpr95`, `fpr95-predicted`, `fpr95-all`.
     """
 
-    scope: Scope = "detector"
+    scope: ClassVar[Literal["budget", "sweep", "model", "detector"]] = "detector"
     columns: ClassVar[frozenset[str]] = COLUMNS
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
@@ -56,7 +54,7 @@ class Aupr(Metric):
     Rows `aupr`, `aupr-predicted`, `aupr-all`, and the same with `aupr-in`.
     """
 
-    scope: Scope = "detector"
+    scope: ClassVar[Literal["budget", "sweep", "model", "detector"]] = "detector"
     columns: ClassVar[frozenset[str]] = COLUMNS
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
@@ -76,7 +74,7 @@ class GuardedAccuracy(Metric):
     share that is rejected. The three add up to 1.
     """
 
-    scope: Scope = "detector"
+    scope: ClassVar[Literal["budget", "sweep", "model", "detector"]] = "detector"
     columns: ClassVar[frozenset[str]] = COLUMNS
 
     rates: tuple[float, ...] = Field(

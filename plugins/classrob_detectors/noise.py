@@ -40,7 +40,7 @@ class NoiseSamples(Samples):
 
     noise: Noise
 
-    classes = ("noise",)
+    classes = ("uniform", "gaussian")
 
     def __len__(self) -> int:
         return self.noise.count
@@ -50,8 +50,8 @@ class NoiseSamples(Samples):
         return f"noise/{index}"
 
     def label(self, index: int) -> int:
-        """There is one class."""
-        return 0
+        """The kind of noise."""
+        return self.classes.index(self.noise.kind)
 
     def picture(self, index: int) -> Picture:
         """float32 [h, w, c] in [0, 1]."""

@@ -60,8 +60,9 @@ class Sides:
     def of(cls, table: Table, clean: Table) -> Self:
         """The images of two tables with a column `suspicion`."""
         foreign = bool(len(table)) and int(table["label"][0]) < 0
-        place = table.find(clean) if not foreign else np.arange(len(table)) + len(clean)
-        here = np.arange(len(clean))
+        here, own = np.arange(len(clean)), len(clean) + np.arange(len(table))
+        place = own if foreign else table.find(clean)
+        place = np.where(place < 0, own, place)
         whole = np.isin(here, place[table.seen(SUSPICION)])[clean.seen(SUSPICION)].all()
         return cls(_side(table, place), _side(clean, here), table.classes, bool(whole), foreign)
 
