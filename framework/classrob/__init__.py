@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.errors import NotCertifiable as NotCertifiable
+    from classrob.errors import NotExplainable as NotExplainable
     from classrob.errors import NotObservable as NotObservable
     from classrob.evaluation import Run as Run
     from classrob.evaluation import evaluate as evaluate
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
     from classrob.parts import Executor as Executor
+    from classrob.parts import Explainer as Explainer
     from classrob.parts import Metric as Metric
     from classrob.parts import Model as Model
     from classrob.parts import Probe as Probe
@@ -54,12 +56,14 @@ _HOME = {
     "Dataset": "parts",
     "Ensemble": "ensemble",
     "Executor": "parts",
+    "Explainer": "parts",
     "File": "fields",
     "Fit": "images",
     "Live": "pool",
     "Member": "ensemble",
     "Metric": "parts",
     "NotCertifiable": "errors",
+    "NotExplainable": "errors",
     "NotObservable": "errors",
     "Model": "parts",
     "Probe": "parts",

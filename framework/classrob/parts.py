@@ -160,6 +160,27 @@ class Probe(Part):
         """
 
 
+class Explainer(Part):
+    """What in an image speaks for a class, as a map over the image."""
+
+    #: Can a map be differentiated in the images and in the weights? Only then can it be trained or attacked.
+    differentiable: ClassVar[bool] = True
+    #: What a map of a class adds up to its logit by, up to a constant of the class: the mean or the sum over it.
+    adds_up: ClassVar[Literal["mean", "sum"] | None] = None
+
+    @abstractmethod
+    def explain(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """Maps float32 [n, c', h', w'] of images float32 [n, c, h, w] in [0, 1], one for each class of `labels`.
+
+        `labels` is int64 [n]; an image may be there several times, once for each class that is asked about.
+        Works without gradients too; the map is attached to a graph where gradients are on and the images,
+        or weights of the model, ask for one.
+
+        Raises:
+            NotExplainable: it has no map of such a model.
+        """
+
+
 class Metric(Part):
     """Rows of scores from rows of records."""
 
