@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ class Space(ABC):
     """
 
     budget: Tensor
+
+    #: The range of the rendered pixels; what lies beyond is cut off by the judge.
+    box: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @abstractmethod
     def centre(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from pydantic import Field
@@ -23,6 +23,8 @@ class AdversarialExplanation(Explainer):
     the root mean square of the change is below `radius`, and the way leads back where it is not. It is neither
     projected nor clipped, so it ends near the radius.
     """
+
+    changes_images: ClassVar[bool] = True
 
     radius: float = Field(default=0.1, gt=0, description="root mean square of the change, pixels in [0, 1]")
     overshoot: float = Field(default=5.0, gt=0, description="length of the whole way, in radii")

@@ -57,9 +57,7 @@ class GradCam(Explainer):
                 if places.last is None:
                     raise NotExplainable("no features with places were seen: take 'input-gradient'")
                 logit = places.logits.gather(1, labels[rows, None]).sum()
-                (slope,) = torch.autograd.grad(
-                    logit, places.last, create_graph=graph, materialize_grads=True
-                )
+                (slope,) = torch.autograd.grad(logit, places.last, create_graph=graph, materialize_grads=True)
                 one = (slope.mean((2, 3), keepdim=True) * places.last).sum(1, keepdim=True)
                 one = one[: len(places.logits)].float()
                 maps.append(one if graph else one.detach())

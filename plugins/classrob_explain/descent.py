@@ -14,13 +14,18 @@ def length(path: float, steps: int, step: int | Tensor) -> float | Tensor:
     return path * (steps - step) / (steps * (steps + 1) / 2)
 
 
+def rows(values: Tensor, z: Tensor) -> Tensor:
+    """Per-row numbers [n] in a shape that broadcasts over z."""
+    return values.reshape(-1, *[1] * (z.ndim - 1))
+
+
 def unit(direction: Tensor) -> Tensor:
     """Directions [n, …] at a root mean square of 1; 0 stays 0."""
     square = direction.square().flatten(1).mean(1).clamp_min(1e-38)
-    return direction / (1e-8 + square.sqrt()).reshape(-1, *[1] * (direction.ndim - 1))
+    return direction / rows(1e-8 + square.sqrt(), direction)
 
 
 def towards(follow: Tensor, slope: Tensor, offset: Tensor) -> Tensor:
     """Where `follow` [n] says so along the slope, elsewhere straight back; at a root mean square of 1."""
-    uphill = follow.reshape(-1, *[1] * (offset.ndim - 1))
+    uphill = rows(follow, offset)
     return unit(uphill * slope - (~uphill) * offset)

@@ -122,7 +122,7 @@ def same(one: Tensor, other: Tensor, scale: Tensor) -> bool:
 
 
 def activations(places: Places) -> tuple[Tensor, Tensor | None]:
-    """Features [n, d, h, w] and weights [k, d] whose product, averaged over the places, is the logits up to a constant.
+    """Features [n, d, h, w] and weights [k, d]: their product, averaged over places, is the logits but for a constant.
 
     Without weights the features are the classes' maps themselves.
 

@@ -31,7 +31,7 @@ FLOW = (
     ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
     ("sweep",),
-    ("plan", "pictures"),
+    ("plan", "pictures", "drawings"),
     ("observing",),
     ("worker", "store"),
     ("preflight",),

@@ -1,4 +1,4 @@
-"""What an explainer promises: a finite map for every image and class, each image's alone, that can be differentiated."""
+"""What an explainer promises: a finite map of every image and class, each image's alone, to be differentiated."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def explains_the_class_asked_for(subject: Subject) -> None:
 
 def repeats_itself(subject: Subject) -> None:
     """The same images and classes give the same maps."""
-    for name, *scene in _scenes(subject):
-        one, other = (_map(subject, *scene) for _ in range(2))
+    for name, classifier, images, labels in _scenes(subject):
+        one, other = (_map(subject, classifier, images, labels) for _ in range(2))
         ensure(torch.equal(one, other), f"of the kit's {name} network the map differs the second time")
 
 
@@ -108,8 +108,12 @@ def can_be_differentiated(subject: Subject) -> None:
             ways = Streams.keyed(0, "kit", [name], "map").normal(*map_.shape)[0]
             slopes = torch.autograd.grad((ways * map_).sum(), [x, *weights], allow_unused=True)
         in_images, *in_weights = slopes
-        ensure(in_images is not None and bool(in_images.isfinite().all()), f"{lead} has no finite slope in it")
-        ensure(any(one is not None and bool(one.any()) for one in in_weights), f"{lead} has no slope in a weight")
+        ensure(
+            in_images is not None and bool(in_images.isfinite().all()), f"{lead} has no finite slope in it"
+        )
+        ensure(
+            any(one is not None and bool(one.any()) for one in in_weights), f"{lead} has no slope in a weight"
+        )
         assert in_images is not None
         step = STEP * in_images / in_images.norm().clamp_min(1e-20)
         ends = [(ways * _map(subject, classifier, images + sign * step, labels)).sum() for sign in (1, -1)]
