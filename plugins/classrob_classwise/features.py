@@ -93,7 +93,8 @@ def factors(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[
     names = ("input", "mat1", "weight", "mat2", "other")
     given = [*args, *(kwargs[name] for name in names if name in kwargs)]
     first, second, turned = PRODUCTS[func]
-    return given[first], given[second].mT if turned else given[second]
+    weights = given[second]
+    return given[first], weights.mT if turned and weights.ndim > 1 else weights
 
 
 def _features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

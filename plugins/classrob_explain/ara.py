@@ -32,9 +32,9 @@ class Descent(StepwiseAttack):
 
     steps: int = Field(default=101, ge=2, description="looks at the model, a gradient each but for the last")
     path: float = Field(
-        default=1.0,
+        default=2.0,
         gt=0,
-        description="length of the whole way, in the threat's unit; the first step is 2 / steps of it",
+        description="length of the whole way, in budgets; the first step is 2 / steps of it",
     )
     momentum: float = Field(
         default=0.0, ge=0, lt=1, description="share of the earlier direction that is kept"
@@ -68,7 +68,7 @@ class Descent(StepwiseAttack):
         direction = torch.where(rows(holds, z), space.steepest(slope), back)
         velocity = self.momentum * state["velocity"] + (1 - self.momentum) * direction
         ahead = length(self.path, walk - 1, live.age.clamp(max=walk - 1))
-        z = space.project(z + rows(torch.as_tensor(ahead, device=z.device), z) * velocity)
+        z = space.project(z + rows(space.budget * ahead, z) * velocity)
         ray = (live.age + 1 >= walk) & least.isfinite()
         stands = torch.where((live.age >= walk) & holds, far, state["stands"])
         share = (stands + least) / 2 / least.clamp_min(1e-20)

@@ -34,7 +34,7 @@ class InterpretabilitySneaking(StepwiseAttack):
     persists: ClassVar[bool] = True
     passive: ClassVar = frozenset({"explainer"})
 
-    steps: int = Field(default=231, ge=33, description="looks at the model; `inner` and one more make a walk")
+    steps: int = Field(default=231, ge=6, description="looks at the model; `inner` and one more make a walk")
     explainer: Asked = "input-gradient"
     form: Literal["1-class", "2-class", "all-class"] = Field(
         default="2-class",
@@ -53,7 +53,7 @@ class InterpretabilitySneaking(StepwiseAttack):
     @property
     def _rounds(self) -> int:
         """Walks of each part; one more comes last."""
-        return (self.steps // (self.inner + 1) - 1) // 2
+        return max(1, (self.steps // (self.inner + 1) - 1) // 2)
 
     def begin(self, live: Live) -> State:
         """The centre; the class aimed at, the classes whose maps are to stay, and what will be halved."""

@@ -290,7 +290,7 @@ def _searched(
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_the_descent_finds_the_border_of_a_linear_model(momentum: float) -> None:
-    """The distance is |margin| / (‖w_a − w_b‖ √D), to within twice the last step, never below it."""
+    """The distance is |margin| / (‖w_a − w_b‖ √D), to within the last few steps of 0.0002, never below it."""
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with torch.no_grad():
         module[1].weight.copy_(drawn(2, 64, seed=2) - 0.5)  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -301,11 +301,12 @@ def test_the_descent_finds_the_border_of_a_linear_model(momentum: float) -> None
     labels, gap = logits.argmax(1), (logits[:, 0] - logits[:, 1]).abs()
     away = module[1].weight[0] - module[1].weight[1]  # pyright: ignore[reportIndexIssue]
     exact = (gap / (away.norm() * 8)).detach()
-    attack = AraDescent(steps=451, path=20.0, momentum=momentum)
+    attack = AraDescent(steps=451, path=10.0, momentum=momentum)
     space, z = _searched(attack, classifier, images, labels, 2.0)
     found = space.distance(z)
     assert (found >= exact - 1e-5).all()
-    assert (found <= exact + 2e-4).all()
+    assert (found <= exact + 6e-4).all()
+    assert float((found - exact).mean()) < (5e-5 if momentum else 3e-4)
 
 
 def test_down_to_chance_of_two_classes_is_the_border() -> None:

@@ -16,7 +16,7 @@ SHORT = {
     "explain/ara-descent": {"steps": 12},
     "explain/ara-descent-to-chance": {"steps": 12},
     "explain/integrated-gradients": {"steps": 6},
-    "explain/interpretability-sneaking": {"steps": 33},
+    "explain/interpretability-sneaking": {"steps": 6, "inner": 1, "form": "1-class"},
     "explain/smoothgrad": {"samples": 3},
     "lp/apgd-ce": {"steps": 10},
     "lp/apgd-dlr": {"steps": 10},
