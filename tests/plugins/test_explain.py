@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
@@ -18,6 +20,7 @@ from classrob import Batch, Classifier, NotExplainable, Streams
 from classrob.catalog import Catalog
 from classrob.errors import StudyError
 from classrob.pool import Pool
+from classrob.reading.results import Results
 from classrob_classwise.area import area
 from classrob_explain.adversarial import AdversarialExplanation
 from classrob_explain.ara import AraDescent, AraDescentToChance
@@ -343,3 +346,43 @@ def test_halving_the_ray_only_brings_points_nearer() -> None:
     )
     assert (halved <= plain + 1e-6).all()
     assert (halved < plain - 1e-5).any()
+
+
+# -- a study's explainers, drawn ----------------------------------------------------------------------
+
+
+def test_a_study_draws_its_explainers_on_the_pages_of_the_classes(
+    study: Path, cli: Callable[..., Called]
+) -> None:
+    folder = study.parent / "runs" / "drawn"
+    entries = (
+        '[{use="input-gradient", name="<b>slope</b>"}, {use="adversarial-explanation", steps=3}, {use="cam"}]'
+    )
+    done = cli("run", study, "--out", folder, "--set", f"explainer={entries}")
+    assert done.code == 0
+    assert "explainer 'cam' draws nothing" in done.err
+    with Results.open(folder) as results:
+        attacked = [one for one in results.conditions if not one.clean and results.examples(one)]
+        assert attacked
+        for condition in attacked:
+            drawn = results.drawings(condition)
+            for example in results.examples(condition):
+                names = [one.explainer for one in drawn[example.sample, example.budget]]
+                assert names == ["<b>slope</b>", "adversarial-explanation"]
+        (one, *_), *_ = drawn.values()
+    for image in (one.original, one.perturbed, one.difference):
+        assert Image.open(io.BytesIO(image)).mode == "RGB"
+    assert cli("report", folder).code == 0
+    page = (folder / "report.html").read_text("utf-8")
+    assert "&lt;b&gt;slope&lt;/b&gt; of the original" in page
+    assert "<b>slope</b>" not in page
+    assert "What changed in it" in page
+
+
+def test_an_explainer_changes_the_addresses_of_pictured_shards_alone(
+    study: Path, cli: Callable[..., Called]
+) -> None:
+    folder = study.parent / "runs" / "addresses"
+    assert cli("run", study, "--out", folder, "--set", "pictures=0").code == 0
+    more = ["--set", "pictures=0", "--set", 'explainer=[{use="input-gradient"}]']
+    assert "0 to do" in cli("run", study, "--out", folder, *more).err
