@@ -18,6 +18,7 @@ from . import (
     broken_certifiers,
     broken_datasets,
     broken_executors,
+    broken_generators,
     broken_metrics,
     broken_models,
     broken_parts,
@@ -36,6 +37,7 @@ MODULES: dict[str, ModuleType] = {
     "certifier": broken_certifiers,
     "probe": broken_probes,
     "metric": broken_metrics,
+    "generator": broken_generators,
     "recipe": broken_recipes,
     "executor": broken_executors,
 }
