@@ -101,7 +101,7 @@ class Space(ABC):
 
 
 class Telling(Space):
-    """A space that has more to tell of a point than its distance; kept beside the verdicts, like what probes record."""
+    """A space that tells more of a point than its distance; kept beside the verdicts, like what probes record."""
 
     @abstractmethod
     def tell(self, classifier: Classifier, z: Tensor) -> Mapping[str, Tensor]:
