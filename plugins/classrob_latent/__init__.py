@@ -8,13 +8,14 @@ from classrob.hookspecs import hookimpl
 
 @hookimpl
 def classrob_generators() -> list[Component]:
-    """Generators from a function in a file and weights."""
+    """Generators from a function in a file and weights, or trained on the spot."""
     return [
         Component("classwise", "classrob_latent.files:Classwise", "a decoder for each class, from a file"),
         Component("conditional", "classrob_latent.files:Conditional", "one decoder of codes and classes"),
         Component(
             "autoencoder", "classrob_latent.files:Autoencoder", "an encoder and a decoder, from a file"
         ),
+        Component("fitted", "classrob_latent.fitted:Fitted", "a small one, trained on a data set and kept"),
     ]
 
 

@@ -16,6 +16,9 @@ from torch import Tensor
 from classrob.pool import Live
 from classrob.search import State, StepwiseAttack
 
+#: The border is looked for on the last so many steps of the ray to the nearest point found.
+WITHIN = 2.0
+
 
 def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
     """The largest other probability minus the true one, [n]; above 0 means misclassified."""
@@ -51,7 +54,7 @@ class LatentSearch(StepwiseAttack):
         z = torch.where(_rows(live.fresh_start, live.origin), space.start(live.streams), live.origin)
         if self.centred:
             z = torch.where(_rows(self._last(live), z), space.centre(), z)
-        return {"z": z, "stands": torch.zeros_like(live.space.budget)}
+        return {"z": z, "below": torch.zeros_like(live.space.budget)}
 
     def step(self, live: Live, state: State) -> State:
         """One look and one step uphill; or, at the end of the last walk, the next point of the ray."""
@@ -64,13 +67,15 @@ class LatentSearch(StepwiseAttack):
             live.leave(live.nearest.isfinite() if self.goal == "any" else wrong)
         radius = live.nearest.minimum(live.space.budget)
         z = live.space.at(radius).move(z, slope, self.step_size)
-        stands = torch.where(on_ray & ~hit, live.space.distance(state["z"]), state["stands"])
         # a walk that succeeds is over: the last one goes on to the ray, others make way for the next walk
         live.age = torch.where(hit & ~on_ray, walk - 1, live.age)
-        if (ray := self._last(live) & (live.age + 1 >= walk) & live.nearest.isfinite()).any():
-            middle = 0.5 * (stands + live.nearest) / live.nearest.clamp_min(torch.finfo(stands.dtype).tiny)
+        below = torch.where(on_ray & ~hit, live.space.distance(state["z"]), state["below"])
+        ray = self._last(live) & (live.age + 1 >= walk) & live.nearest.isfinite()
+        if ray.any():
+            below = torch.where(ray & ~on_ray, live.nearest * (1.0 - WITHIN * self.step_size), below)
+            middle = 0.5 * (below + live.nearest) / live.nearest.clamp_min(torch.finfo(below.dtype).tiny)
             z = torch.where(_rows(ray, z), live.space.shrink(live.proof, middle.nan_to_num(0.0)), z)
-        return {"z": z, "stands": stands}
+        return {"z": z, "below": below}
 
     def _last(self, live: Live) -> Tensor:
         return live.restart + 1 == self.restarts * max(1, live.pool.aims.shape[1])

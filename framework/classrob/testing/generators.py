@@ -12,7 +12,7 @@ from classrob.testing.trace import Trace, tensors_of
 from classrob.testing.verdict import Skipped, ensure
 
 #: How many images are made; how far images may lie apart that differ by rounding.
-COUNT, ROUNDING = 12, 1e-5
+COUNT, ROUNDING = 16, 1e-5
 
 
 def makes_images(subject: Subject) -> None:
