@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Self, final
+from typing import TYPE_CHECKING, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
 from classrob.streams import Streams
+
+if TYPE_CHECKING:
+    from classrob.live import Classifier
 
 #: So many numbers of a tensor are worked on at a time, where there is a cache to stay in.
 CACHED = 50_000
@@ -31,6 +35,9 @@ class Space(ABC):
     """
 
     budget: Tensor
+
+    #: The range of the rendered pixels; what lies beyond is cut off by the judge.
+    box: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @abstractmethod
     def centre(self) -> Tensor:
@@ -94,3 +101,11 @@ class Space(ABC):
         """The space of some rows; `index` is int64 (rows may repeat), bool, or a slice, which copies nothing."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})
+
+
+class Telling(Space):
+    """A space that tells more of a point than its distance; kept beside the verdicts, like what probes record."""
+
+    @abstractmethod
+    def tell(self, classifier: Classifier, z: Tensor) -> Mapping[str, Tensor]:
+        """Columns by name, float32 [n] or [n, d], finite, of judged points z; the names are always the same."""

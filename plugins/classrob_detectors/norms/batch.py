@@ -65,6 +65,8 @@ class GradientNorms:
             ValueError: the loss is not one number a sample.
         """
         parameters = [p for _, p in self.module.named_parameters()]
+        if not parameters or not len(images):
+            return images.new_zeros(len(images), len(parameters))
         with _differentiable(self.module, parameters):
             images = images.clone() if images.is_inference() else images.detach()
             kind = (images.shape[1:], images.dtype, images.device)
@@ -80,9 +82,7 @@ class GradientNorms:
                     del columns[i]
                 self._rest(images, parameters, columns, rules, wrong)
         self.rules = {name: rules[i] for i, name in enumerate(self.names)}
-        dtype = parameters[0].dtype if parameters else images.dtype
-        result = [columns[i].to(dtype) for i in range(len(parameters))]
-        return torch.stack(result, 1) if result else images.new_zeros(len(images), 0)
+        return torch.stack([columns[i].to(parameters[0].dtype) for i in range(len(parameters))], 1)
 
     def _by_rules(
         self, kind: object, images: Tensor, parameters: Sequence[Tensor]
@@ -103,7 +103,10 @@ class GradientNorms:
             plan = planned(self.module, images, self.loss, parameters, graph)
             self._plans[kind] = plan
         if plan is not None and plan.last:
-            columns = _Pass(plan, graph, parameters, len(images)).run(losses)
+            try:
+                columns = _Pass(plan, graph, parameters, len(images)).run(losses)
+            except RuntimeError:  # of what autograd kept nothing may look at; an error of its own comes again
+                columns = {}
             found |= {i: (plan.names[i], column) for i, column in columns.items()}
         return found
 

@@ -37,18 +37,22 @@ def convolution(node: Any, operand: int, gradient: Tensor, layout: Layout, n: in
     if operand == 0:
         return None
     slid, at = layout.split(node._saved_input, n).flatten(1, 2), layout.split(gradient, n).flatten(1, 2)
+    shape, padding = tuple(shape_at(edge)), tuple(node._saved_padding)
     if node._saved_transposed:  # the adjoint of a convolution: what comes in and what comes out change places
         slid, at = at, slid
-    return Convolution(
-        edge,
-        slid,
-        at,
-        tuple(shape_at(edge)),
-        tuple(node._saved_stride),
-        tuple(node._saved_padding),
-        tuple(node._saved_dilation),
-        node._saved_groups,
-    )
+        if any(node._saved_output_padding):  # lies beyond the last window
+            slid, padding = _reached(slid, at, node, shape), (0,) * len(padding)
+    stride, dilation = tuple(node._saved_stride), tuple(node._saved_dilation)
+    return Convolution(edge, slid, at, shape, stride, padding, dilation, node._saved_groups)
+
+
+def _reached(slid: Tensor, at: Tensor, node: Any, shape: Sequence[int]) -> Tensor:
+    """`slid` with its padding, as far as windows reach."""
+    slid = F.pad(slid, [p for p in reversed(node._saved_padding) for _ in range(2)])
+    steps = zip(node._saved_stride, node._saved_dilation, shape[2:], strict=True)
+    for dim, (stride, dilation, kernel) in enumerate(steps, 3):
+        slid = slid.narrow(dim, 0, (at.shape[dim] - 1) * stride + dilation * (kernel - 1) + 1)
+    return slid
 
 
 @final
