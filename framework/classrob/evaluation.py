@@ -19,7 +19,6 @@ from torch import nn
 
 from classrob.catalog import Catalog
 from classrob.cli.progress import Progress
-from classrob.comparison import compare
 from classrob.errors import ClassrobError, RequirementNotMet, StudyError, UsageError
 from classrob.export import export
 from classrob.export.notebook import fragment
@@ -27,12 +26,13 @@ from classrob.export.sheet import sheets
 from classrob.handed import arrays_of
 from classrob.live import Classifier
 from classrob.memory import Held, digest_of
-from classrob.query import query
+from classrob.reading.comparison import compare
+from classrob.reading.query import query
+from classrob.reading.requirement import On, Requirement
+from classrob.reading.results import Results
+from classrob.reading.score import Row, scores
 from classrob.report import write_report
-from classrob.requirement import On, Requirement
-from classrob.results import Results
 from classrob.run import Observer, run
-from classrob.score import Row, scores
 from classrob.study import Study, make_study
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from classrob.errors import StoreError
 from classrob.parts import Executor
 from classrob.plan import Plan
 from classrob.preflight import preflight
+from classrob.reading.results import STORE
 from classrob.records import Outcome, Shard
-from classrob.results import STORE
 from classrob.store import Store
 from classrob.study import Study
 from classrob.worker import Worker

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from classrob.intervals import rate
-from classrob.results import Results, Stored
+from classrob.reading.results import Results, Stored
+from classrob.statistics.intervals import rate
 
 
 @dataclass(frozen=True)

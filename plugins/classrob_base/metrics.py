@@ -11,10 +11,10 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from classrob.intervals import rate, rates
 from classrob.parts import Metric
-from classrob.smallest import smallest
-from classrob.spread import spread
+from classrob.statistics.intervals import rate, rates
+from classrob.statistics.smallest import smallest
+from classrob.statistics.spread import spread
 from classrob.table import Score, Table
 
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from classrob.intervals import ALPHA
 from classrob.parts import Metric
+from classrob.statistics.intervals import ALPHA
 from classrob.table import Score, Table
 from classrob_classwise.distances import COLUMNS, groups
 

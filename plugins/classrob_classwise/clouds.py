@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from classrob.intervals import ALPHA
+from classrob.statistics.intervals import ALPHA
 from classrob.table import Score, Table
 
 Array = np.ndarray[Any, Any]

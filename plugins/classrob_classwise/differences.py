@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import Field
 from scipy.special import gammaln, ndtr, ndtri
 
-from classrob.intervals import ALPHA, rates
 from classrob.parts import Metric
-from classrob.significance import holm
+from classrob.statistics.intervals import ALPHA, rates
+from classrob.statistics.significance import holm
 from classrob.table import Score, Table
 from classrob_classwise.flow import PAIRS
 

@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import Field, field_validator
 from scipy.special import bdtr
 
-from classrob.intervals import ALPHA
 from classrob.parts import Metric
+from classrob.statistics.intervals import ALPHA
 from classrob.table import Score, Table
 
 #: The columns from which smallest distances are read.

@@ -11,9 +11,9 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from classrob.errors import StudyError, nearest
 from classrob.fields import File
-from classrob.intervals import rate
 from classrob.parts import Metric
-from classrob.spread import spread
+from classrob.statistics.intervals import rate
+from classrob.statistics.spread import spread
 from classrob.table import Score, Table
 from classrob_classwise.differences import difference
 

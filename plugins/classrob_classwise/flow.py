@@ -8,8 +8,8 @@ from typing import Any, ClassVar, final
 import numpy as np
 from pydantic import Field
 
-from classrob.intervals import rates
 from classrob.parts import Metric
+from classrob.statistics.intervals import rates
 from classrob.table import Score, Table
 
 #: So many pairs of classes get a score; ten classes have ninety.

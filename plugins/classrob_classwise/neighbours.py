@@ -9,8 +9,8 @@ from typing import ClassVar, final
 import numpy as np
 from pydantic import Field
 
-from classrob.intervals import rate
 from classrob.parts import Metric
+from classrob.statistics.intervals import rate
 from classrob.table import Score, Table
 from classrob_classwise.clouds import FEATURES, Array, Cloud, means
 

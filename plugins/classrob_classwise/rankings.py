@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from classrob.parts import Metric
-from classrob.ranks import agreements, correlations
+from classrob.statistics.ranks import agreements, correlations
 from classrob.table import Score, Table
 
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from classrob.intervals import ALPHA
+from classrob.statistics.intervals import ALPHA
 from classrob.table import Table
 from classrob_corruptions.published import FAMILIES
 

@@ -24,9 +24,9 @@ from classrob.audit.subject import chosen
 from classrob.audit.tally import NotChecked, Tally, weigh
 from classrob.errors import StoreError
 from classrob.images import Picture
-from classrob.intervals import ALPHA, rate
 from classrob.live import Samples
 from classrob.report import write_report
+from classrob.statistics.intervals import ALPHA, rate
 from classrob.table import Table
 
 from ..host.conftest import Called

@@ -29,8 +29,8 @@ from classrob.cli import COMMANDS
 from classrob.cli import classrob as group
 from classrob.component import KINDS
 from classrob.plan import conditions
+from classrob.reading.score import Row
 from classrob.records import BASES
-from classrob.score import Row
 from classrob.store import SCHEMA
 from classrob.study import Study, make_study
 from classrob.subset import opened

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classrob.comparison import Comparison, compare
 from classrob.errors import UsageError
-from classrob.results import Stored
-from classrob.significance import mcnemar, permutation
+from classrob.reading.comparison import Comparison, compare
+from classrob.reading.results import Stored
+from classrob.statistics.significance import mcnemar, permutation
 from classrob.table import Table
 
 from .conftest import Called

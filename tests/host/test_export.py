@@ -22,7 +22,7 @@ from classrob.export.latex import escape, latex
 from classrob.export.markdown import markdown
 from classrob.export.notebook import fragment
 from classrob.export.sheet import sheets
-from classrob.score import Row
+from classrob.reading.score import Row
 
 from .conftest import Called
 

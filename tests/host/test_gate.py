@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classrob.errors import UsageError
-from classrob.junit import junit
-from classrob.requirement import KEYS, Requirement
-from classrob.score import Row
+from classrob.reading.junit import junit
+from classrob.reading.requirement import KEYS, Requirement
+from classrob.reading.score import Row
 
 from .conftest import Called
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from classrob.intervals import rate
+from classrob.statistics.intervals import rate
 
 
 @given(st.integers(1, 400), st.data())

@@ -24,8 +24,8 @@ HOST = ROOT / "framework" / "classrob"
 #: Law 1: data flows downwards through these rooms, so imports only ever point upwards in this list.
 FLOW = (
     ("errors", "component", "streams", "images"),
-    ("space", "live", "records", "packing", "table", "fields", "intervals", "environment"),
-    ("significance", "pairing", "smallest", "spread", "ranks"),
+    ("space", "live", "records", "packing", "table", "fields", "environment"),
+    ("statistics",),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification", "memory", "handed"),
@@ -34,10 +34,10 @@ FLOW = (
     ("plan", "pictures"),
     ("observing",),
     ("worker", "store"),
-    ("preflight", "results"),
-    ("score", "run", "trials", "audit"),
-    ("comparison", "requirement", "query"),
-    ("report", "testing", "scaffold", "junit"),
+    ("preflight",),
+    ("reading",),
+    ("run", "trials", "audit"),
+    ("report", "testing", "scaffold"),
     ("export",),
     ("cli", "__main__", "evaluation"),
 )

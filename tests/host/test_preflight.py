@@ -14,7 +14,7 @@ from torch import nn
 
 from classrob.live import Classifier
 from classrob.preflight import state_digest
-from classrob.results import Results
+from classrob.reading.results import Results
 from classrob.study import read_study
 from classrob.worker import Worker
 

@@ -13,7 +13,7 @@ import pytest
 
 from classrob.catalog import Catalog
 from classrob.plan import Plan
-from classrob.results import Results
+from classrob.reading.results import Results
 from classrob.study import Study, read_study
 
 from .conftest import Called

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from classrob.intervals import rate
+from classrob.statistics.intervals import rate
 
 from .conftest import Called
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classrob.intervals import rate
+from classrob.statistics.intervals import rate
 from classrob.table import Score, Table
 from classrob_base import metrics
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from classrob.significance import EXACT, holm, mcnemar, mean_difference, paired, permutation
+from classrob.statistics.significance import EXACT, holm, mcnemar, mean_difference, paired, permutation
 
 ALPHA = 0.05
 
@@ -75,7 +75,7 @@ def test_permutation_keeps_its_level(n: int) -> None:
 def test_permutation_by_draws_agrees_with_all_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     d = np.random.default_rng(0).normal(0.4, 1, 15)
     exact = permutation(d)
-    monkeypatch.setattr("classrob.significance.EXACT", 0)
+    monkeypatch.setattr("classrob.statistics.significance.EXACT", 0)
     drawn = permutation(d, draws=20_000)
     assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 20_000))
     assert permutation(d, draws=20_000) == drawn

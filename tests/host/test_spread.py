@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from classrob.intervals import rate, rates
-from classrob.ranks import agreements, correlations
-from classrob.significance import holm
-from classrob.smallest import smallest
-from classrob.spread import measures, spread
+from classrob.statistics.intervals import rate, rates
+from classrob.statistics.ranks import agreements, correlations
+from classrob.statistics.significance import holm
+from classrob.statistics.smallest import smallest
+from classrob.statistics.spread import measures, spread
 
 Array = np.ndarray
 

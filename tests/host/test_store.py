@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from classrob.errors import StoreError
+from classrob.reading.results import Results
 from classrob.records import Outcome, Record, Shard
-from classrob.results import Results
 from classrob.store import VERSION, Store
 
 from .conftest import Called

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from classrob.judge import judge
 from classrob.live import Batch, Classifier, Meter
-from classrob.results import Results
+from classrob.reading.results import Results
 from classrob.run import run
 from classrob.streams import Streams
 from classrob.study import make_study

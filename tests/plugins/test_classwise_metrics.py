@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy import stats
 
-from classrob.intervals import rate
 from classrob.parts import Metric
+from classrob.statistics.intervals import rate
 from classrob.table import Score, Table
 from classrob_classwise import area as module
 from classrob_classwise.area import AccuracyRobustnessArea, area

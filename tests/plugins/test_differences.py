@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy import stats
 
 from classrob.errors import StudyError
-from classrob.ranks import correlations
+from classrob.statistics.ranks import correlations
 from classrob.table import Table
 from classrob_classwise.differences import RobustnessBias, WeakClasses, difference, fisher, needed
 from classrob_classwise.fairness import ClassSpread, Groups

@@ -106,9 +106,9 @@ def test_folders(tmp_path: Path) -> None:
 
 def test_a_study_reads_them_as_its_own_corruptions(arrays: Path) -> None:
     """A study over stored images has the rows of the model on those images, and a mean corruption error."""
-    from classrob.results import Results
+    from classrob.reading.results import Results
+    from classrob.reading.score import scores
     from classrob.run import run
-    from classrob.score import scores
     from classrob.study import make_study
 
     folder = arrays.parent

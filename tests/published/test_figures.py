@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from classrob.catalog import Catalog
+from classrob.reading.results import Results
+from classrob.reading.score import Row, scores
 from classrob.report.facts import views
 from classrob.report.findings import weak_and_swallowing
-from classrob.results import Results
 from classrob.run import run
-from classrob.score import Row, scores
 from classrob.study import make_study
 from classrob.trials import summaries
 

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from classrob.packing import Pack
-from classrob.results import STORE, Results
-from classrob.score import Row
+from classrob.reading.results import STORE, Results
+from classrob.reading.score import Row
 from classrob.store import Store
 from classrob_base.metrics import (
     Accuracy,
@@ -183,7 +183,7 @@ def write_large(folder: Path, classes: int, samples: int, budgets: int) -> Path:
 
 
 def rows(results: Results) -> list[Row]:
-    """What `classrob.score.scores` makes of a run, by the everyday metrics and without a catalogue."""
+    """What `classrob.reading.score.scores` makes of a run, by the everyday metrics and without a catalogue."""
     found: list[Row] = []
     for condition in results.conditions:
         table, clean = results.table(condition), results.table(results.clean_of(condition))

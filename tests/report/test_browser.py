@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from classrob.reading.results import Results
 from classrob.report import form, render
-from classrob.results import Results
 
 from .synthetic import Pretence, Threat, rows, write
 from .test_report import SHAPES

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from classrob.reading.results import Stored
 from classrob.report.facts import View
 from classrob.report.map import (
     HEIGHT,
@@ -26,7 +27,6 @@ from classrob.report.map import (
     _labels,
     _map,
 )
-from classrob.results import Stored
 
 from ..host.conftest import Called, cli, study
 

@@ -18,15 +18,15 @@ import pytest
 from click.testing import CliRunner
 
 from classrob.cli.report import command
-from classrob.comparison import compare
 from classrob.errors import StoreError
+from classrob.reading.comparison import compare
+from classrob.reading.results import Results
+from classrob.reading.score import Row
 from classrob.report import detail, form, gallery, render, words, write_report
 from classrob.report.appendix import toml
 from classrob.report.charts import Axis
 from classrob.report.compare import contests
 from classrob.report.facts import View, views
-from classrob.results import Results
-from classrob.score import Row
 
 from .synthetic import DIGITS, Pretence, Threat, rows, write
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from classrob.audit.signs import SIGNS, Sign
 from classrob.audit.subject import Subject
 from classrob.audit.tally import Finding, Tally, weigh
-from classrob.intervals import ALPHA
 from classrob.plan import Condition
+from classrob.statistics.intervals import ALPHA
 
 
 def weighed(subject: Subject, threat: str | None, name: str, sign: Sign, tallies: list[Tally]) -> Finding:

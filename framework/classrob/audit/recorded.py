@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from classrob.audit.tally import Tally
-from classrob.results import Results, Stored
+from classrob.reading.results import Results, Stored
 from classrob.table import Table
 
 #: (sample, budget), and whether each was broken by any of some attacks.

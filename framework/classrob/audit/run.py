@@ -24,7 +24,7 @@ from classrob.errors import ClassrobError, StoreError, one_line
 from classrob.identity import digest
 from classrob.live import ROWS
 from classrob.plan import Condition, Plan
-from classrob.results import Results, Stored
+from classrob.reading.results import Results, Stored
 from classrob.study import make_study
 from classrob.worker import Worker
 

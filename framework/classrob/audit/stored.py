@@ -12,7 +12,7 @@ from typing import Any
 from classrob.audit.tally import Finding, Share
 from classrob.errors import StoreError
 from classrob.identity import digest
-from classrob.results import Results
+from classrob.reading.results import Results
 
 #: The file in the run's folder.
 NAME = "audit.json"

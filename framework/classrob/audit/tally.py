@@ -8,7 +8,7 @@ from typing import Literal, final
 
 import numpy as np
 
-from classrob.intervals import rate
+from classrob.statistics.intervals import rate
 
 State = Literal["fired", "silent", "not checked"]
 

@@ -19,8 +19,8 @@ from classrob.cli.tabular import FORMAT, emit
 @FORMAT
 def command(folders: tuple[Path, ...], against: str | None, changed: bool, style: str) -> None:
     """Say what changed from the first DIR to each other one, sample by sample; with one DIR, between its models."""
-    from classrob.comparison import Change, compare
-    from classrob.results import Results
+    from classrob.reading.comparison import Change, compare
+    from classrob.reading.results import Results
 
     with ExitStack() as stack:
         runs = [(name, stack.enter_context(Results.open(folder))) for name, folder in _named(folders)]

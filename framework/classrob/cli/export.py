@@ -50,8 +50,8 @@ def command(folder: Path, to: str, what: str, where: str, metric: str, output: P
     """Write the run in DIR as CSV, Parquet, LaTeX or Markdown."""
     from classrob.errors import UsageError
     from classrob.export import export
-    from classrob.requirement import choices
-    from classrob.results import Results
+    from classrob.reading.requirement import choices
+    from classrob.reading.results import Results
 
     chosen = choices(where) if where else ()
     if output is None and to == "parquet" and sys.stdout.isatty():

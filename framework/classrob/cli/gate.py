@@ -45,8 +45,8 @@ def command(
     """Hold the scores of the run in DIR to requirements; exit with 6 where one is not met."""
     from classrob.cli.show import read
     from classrob.errors import RequirementNotMet, UsageError
-    from classrob.junit import junit, said, title
-    from classrob.requirement import Checked, Requirement
+    from classrob.reading.junit import junit, said, title
+    from classrob.reading.requirement import Checked, Requirement
 
     requirements = [Requirement.read(text) for text in texts]
     rows = read(folder)

@@ -10,7 +10,7 @@ from classrob.catalog import Catalog
 from classrob.cli.studying import on_a_study
 from classrob.cli.tabular import FORMAT, emit
 from classrob.plan import Plan
-from classrob.results import STORE
+from classrob.reading.results import STORE
 from classrob.store import Store
 from classrob.study import read_study
 

@@ -31,8 +31,8 @@ from classrob.cli.tabular import FORMAT, emit
 @FORMAT
 def command(folder: Path, sql: str, rows: int, seconds: float, style: str) -> None:
     """Ask the store of the run in DIR; start with the view `judgement`, one row a sample and budget."""
-    from classrob.query import query
-    from classrob.results import Results
+    from classrob.reading.query import query
+    from classrob.reading.results import Results
 
     with Results.open(folder) as results:
         answer = query(results, sql, rows=rows, seconds=seconds)

@@ -9,8 +9,8 @@ import click
 
 from classrob.catalog import Catalog
 from classrob.cli.tabular import FORMAT, emit
-from classrob.results import Results
-from classrob.score import Row, scores
+from classrob.reading.results import Results
+from classrob.reading.score import Row, scores
 from classrob.trials import Summary, summaries
 
 _TRIALS = [field.name for field in dataclasses.fields(Summary)]

@@ -10,9 +10,9 @@ from classrob.export.flat import csv_of, judgements, parquet_of, score_rows
 from classrob.export.latex import latex
 from classrob.export.markdown import markdown
 from classrob.export.sheet import sheets
-from classrob.requirement import Choice
-from classrob.results import Results
-from classrob.score import scores
+from classrob.reading.requirement import Choice
+from classrob.reading.results import Results
+from classrob.reading.score import scores
 
 __all__ = ["FORMATS", "export"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classrob.results import Results
-from classrob.score import Row
+from classrob.reading.results import Results
+from classrob.reading.score import Row
 
 _TEXT = ("model", "dataset", "threat", "attack", "detector", "metric", "label")
 _SCORE = pa.schema(

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from classrob.export.sheet import Sheet, number, sizes, span
-from classrob.score import Row
+from classrob.reading.score import Row
 
 _HEAD = "% \\usepackage{booktabs} in the preamble; plain ASCII, for every LaTeX\n"
 _ESCAPED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from classrob.export.sheet import Sheet, number, sizes, span
-from classrob.score import Row
+from classrob.reading.score import Row
 
 
 def markdown(sheets: Sequence[Sheet]) -> str:

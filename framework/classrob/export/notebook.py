@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from classrob.export.sheet import Sheet, number, sizes, span
-from classrob.score import Row
+from classrob.reading.score import Row
 
 
 def fragment(sheets: Sequence[Sheet]) -> str:

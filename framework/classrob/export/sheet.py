@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from classrob.errors import UsageError, nearest
+from classrob.reading.score import Row
 from classrob.report.form import METRICS, budget
-from classrob.score import Row
 
 #: With more classes than this, only the lowest and the highest have a column.
 MOST = 12

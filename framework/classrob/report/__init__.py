@@ -7,10 +7,10 @@ from pathlib import Path
 
 from classrob.catalog import Catalog
 from classrob.errors import StoreError
+from classrob.reading.results import Results
+from classrob.reading.score import scores
 from classrob.report.map import Projection
 from classrob.report.page import render
-from classrob.results import Results
-from classrob.score import scores
 
 __all__ = ["NAME", "render", "write_report"]
 

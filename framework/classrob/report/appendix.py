@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from classrob.reading.results import Results
 from classrob.records import BASES
 from classrob.report.facts import View
-from classrob.results import Results
 
 
 def toml(study: Mapping[str, Any]) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from classrob.reading.score import Row
 from classrob.report.charts import HALF, Axis, Series, curve
 from classrob.report.detail import COLOURS, ENDS
 from classrob.report.facts import View, Weak
 from classrob.report.form import LEFT_OUT, METRICS, Shown, shown, unit
 from classrob.report.gallery import Picture
 from classrob.report.overview import Board
-from classrob.score import Row
 
 #: So many classes that it loses images to, or takes them from, are listed.
 NEIGHBOURS = 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from classrob.comparison import Change, between_models
+from classrob.reading.comparison import Change, between_models
+from classrob.reading.results import Results
 from classrob.report.facts import View
 from classrob.report.form import NOTHING, THIN, Shown, shown
-from classrob.results import Results
 
 #: Of many classes, so many with the largest differences are listed.
 MOST = 20

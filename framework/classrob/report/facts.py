@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from classrob.reading.results import Results, Stored
+from classrob.reading.score import Row
 from classrob.report.form import LEFT_OUT, METRICS, Shown, budget, shown
-from classrob.results import Results, Stored
-from classrob.score import Row
 from classrob.table import Table
 
 #: Up to so many classes everything is drawn; above it, the page shows extremes and a search.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from classrob.intervals import ALPHA
+from classrob.reading.score import Row
 from classrob.report.facts import View
 from classrob.report.form import listed, percent, quoted
-from classrob.score import Row
+from classrob.statistics.intervals import ALPHA
 
 
 def findings(view: View, cut: float | None, where: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from classrob.score import Row
+from classrob.reading.score import Row
 
 #: A narrow space that does not break, between a number and its unit.
 THIN = "\u202f"

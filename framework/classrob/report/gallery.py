@@ -7,10 +7,10 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from classrob.reading.results import Results
 from classrob.records import Example
 from classrob.report.facts import View
 from classrob.report.form import budget, quoted
-from classrob.results import Results
 
 #: So many pictures of a class, and so many bytes of pictures on the whole page, are shown at most.
 EACH = 4

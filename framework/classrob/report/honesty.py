@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from classrob.audit.stored import Audit, read, rows_of
 from classrob.audit.tally import Finding, Share
 from classrob.errors import StoreError
+from classrob.reading.results import Results
 from classrob.report.form import NOTHING, Shown, between, budget, percent, plural
-from classrob.results import Results
 
 #: So many classes are listed, the ones with the most evidence first.
 CLASSES = 24

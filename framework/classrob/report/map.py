@@ -16,9 +16,9 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from classrob.errors import UsageError
+from classrob.reading.results import Results
 from classrob.report.facts import View
 from classrob.report.form import clip, percent
-from classrob.results import Results
 from classrob.table import Table
 
 Array = np.ndarray[Any, Any]

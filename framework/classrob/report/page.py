@@ -12,14 +12,14 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from classrob.intervals import RATE_METHOD
+from classrob.reading.results import Results
+from classrob.reading.score import Row
 from classrob.report import appendix, classpage, compare, detail, form, overview, words
 from classrob.report.facts import views
 from classrob.report.gallery import SMALL, galleries, portraits
 from classrob.report.honesty import honesty
 from classrob.report.map import Projection, maps
-from classrob.results import Results
-from classrob.score import Row
+from classrob.statistics.intervals import RATE_METHOD
 from classrob.trials import summaries
 
 #: The page's scripts, in the order in which they stand in its one script element.

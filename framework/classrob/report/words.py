@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from classrob.reading.results import Failure
 from classrob.report.facts import View
 from classrob.report.findings import findings
 from classrob.report.form import between, listed, percent, plural, quoted
-from classrob.results import Failure
 
 
 def reading(view: View, at: int) -> list[str]:

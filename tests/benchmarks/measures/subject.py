@@ -16,7 +16,7 @@ from classrob.catalog import Catalog
 from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier
 from classrob.plan import conditions
-from classrob.results import STORE
+from classrob.reading.results import STORE
 from classrob.run import run
 from classrob.streams import Streams
 from classrob.study import make_study

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import root_scalar
 from scipy.special import bdtr
 
-from classrob.intervals import ALPHA
+from classrob.statistics.intervals import ALPHA
 
 Array = np.ndarray[Any, Any]
 

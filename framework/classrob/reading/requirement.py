@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Literal, Never
 
 from classrob.errors import UsageError, nearest
-from classrob.score import Row
+from classrob.reading.score import Row
 
 #: The keys by which rows are chosen, as `show` has them.
 KEYS = ("model", "dataset", "threat", "budget", "attack", "detector", "label")

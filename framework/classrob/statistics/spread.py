@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from classrob.intervals import ALPHA
+from classrob.statistics.intervals import ALPHA
 
 Array = np.ndarray[Any, Any]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from classrob.errors import UsageError
-from classrob.intervals import rate
-from classrob.results import Results
+from classrob.reading.results import Results
+from classrob.statistics.intervals import rate
 
 #: Views beside the store's own `judgement`, for this connection alone.
 VIEWS = """

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classrob.errors import UsageError, nearest
-from classrob.intervals import ALPHA
-from classrob.pairing import Paired, groups, same_samples
-from classrob.results import Results, Stored
-from classrob.significance import holm, mcnemar, mean_difference, paired, permutation
+from classrob.reading.pairing import Paired, groups, same_samples
+from classrob.reading.results import Results, Stored
+from classrob.statistics.intervals import ALPHA
+from classrob.statistics.significance import holm, mcnemar, mean_difference, paired, permutation
 
 
 @dataclass(frozen=True)

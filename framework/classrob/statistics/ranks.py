@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from classrob.intervals import ALPHA
+from classrob.statistics.intervals import ALPHA
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from classrob.catalog import Catalog
 from classrob.parts import Metric
-from classrob.results import Results, Stored
+from classrob.reading.results import Results, Stored
 from classrob.table import Score, Table
 
 

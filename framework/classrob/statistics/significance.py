@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtr, ndtri
 
-from classrob.intervals import ALPHA
+from classrob.statistics.intervals import ALPHA
 
 #: Up to so many differences that are not 0 every assignment of signs is looked at.
 EXACT = 16
