@@ -153,10 +153,11 @@ def _furthest(hits: Array, n: Array, most: int) -> tuple[Array, Array, Array]:
     By p value, then by class. Classes of equal counts have equal p values, so that these are computed once for
     each two counts there are, and of half a million pairs only those are looked at that can be among the first.
     """
-    counts, kind, size = np.unique(np.stack([hits, n]), axis=1, return_inverse=True, return_counts=True)
-    kind = kind.reshape(-1)
-    smooth = (counts[0] + 1) / (counts[1] + 2)
-    variance = smooth * (1 - smooth) / (counts[1] + 2)
+    base = int(n.max()) + 1
+    counts, kind, size = np.unique(n * base + hits, return_inverse=True, return_counts=True)
+    of, right = np.divmod(counts, base)
+    smooth = (right + 1) / (of + 2)
+    variance = smooth * (1 - smooth) / (of + 2)
     apart = np.abs(smooth[:, None] - smooth)
     p = 2 * ndtr(-apart / np.sqrt(variance[:, None] + variance))
     pairs = size[:, None] * size  # each counts twice, but for those of a class with itself
