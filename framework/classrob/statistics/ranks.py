@@ -44,7 +44,9 @@ def correlations(values: Array) -> Array:
 def _ranks(values: Array) -> Array:
     """Ranks from 0 along the last axis but one; equal values share the mean of theirs."""
     across = np.swapaxes(values, -1, -2)
-    lines = np.ascontiguousarray(across).reshape(-1, values.shape[-2])  # sorting by columns takes thrice as long
+    lines = np.ascontiguousarray(across).reshape(
+        -1, values.shape[-2]
+    )  # sorting by columns takes thrice as long
     order = np.argsort(lines, -1)
     ranks, every = np.empty(lines.shape), np.arange(len(lines))[:, None]
     ranks[every, order] = np.arange(lines.shape[1])

@@ -76,7 +76,8 @@ class Subject:
 
     def _made(self, examples: Mapping[str, Any]) -> Part | StudyError:
         try:
-            return self.cls.model_validate({**examples, **self.fields}, context={"base": self.base})
+            context = {"base": self.base, "catalog": self.catalog}
+            return self.cls.model_validate({**examples, **self.fields}, context=context)
         except ValidationError as error:
             return StudyError(f"{self.kind} '{self.name}': {explain(error, list(self.cls.model_fields))}")
 
