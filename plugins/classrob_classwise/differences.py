@@ -141,9 +141,11 @@ class RobustnessBias(Metric):
         apart, low, high = difference(hits[stronger], n[stronger], hits[weaker], n[weaker])
         order = np.lexsort((stronger, weaker))
         columns = (there[weaker], there[stronger], apart, low, high, adjusted, n[weaker] + n[stronger])
-        for i, j, *ends, chance, of in zip(*(column[order].tolist() for column in columns), strict=True):
+        for i, j, value, least, largest, chance, of in zip(
+            *(column[order].tolist() for column in columns), strict=True
+        ):
             label, to = table.classes[i], table.classes[j]
-            yield Score(label, f"robustness-bias-to/{to}", *ends, of)
+            yield Score(label, f"robustness-bias-to/{to}", value, least, largest, of)
             yield Score(label, f"robustness-bias-p-to/{to}", chance, None, None, of)
 
 

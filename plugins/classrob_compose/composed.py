@@ -1,4 +1,4 @@
-"""What a chain and a union of threats have in common: the threats, by their names, and a budget as a share of theirs."""
+"""What chains and unions of threats share: the threats, by their names, and a budget as a share of theirs."""
 
 from __future__ import annotations
 

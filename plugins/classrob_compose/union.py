@@ -48,7 +48,7 @@ class Union(Composed):
         return self
 
     @property
-    def members(self) -> tuple[Member, ...]:
+    def each(self) -> tuple[Member, ...]:
         """The threats."""
         return self._members
 
@@ -107,12 +107,12 @@ class Joined(Space):
 
     def steepest(self, slope: Tensor) -> Tensor:
         """Each threat's own steepest direction, as long as its largest budget."""
-        members = zip(self.union.members, pieces(slope, self.spaces), strict=True)
+        members = zip(self.union.each, pieces(slope, self.spaces), strict=True)
         return joined([m.whole * self.own(i).steepest(piece) for i, (m, piece) in enumerate(members)])
 
     def own(self, i: int) -> Space:
         """A threat's own space, within its own budget."""
-        return self.spaces[i].at(self.budget * self.union.members[i].whole)
+        return self.spaces[i].at(self.budget * self.union.each[i].whole)
 
     def embedded(self, i: int, z: Tensor) -> Tensor:
         """z of a threat's own space as one of the union."""
@@ -120,7 +120,7 @@ class Joined(Space):
 
     def _used(self, z: Tensor) -> Tensor:
         """[n, m]: the share that each part uses of its threat's largest budget."""
-        parts = zip(self.spaces, pieces(z, self.spaces), self.union.members, strict=True)
+        parts = zip(self.spaces, pieces(z, self.spaces), self.union.each, strict=True)
         return torch.stack([space.distance(piece) / one.whole for space, piece, one in parts], 1)
 
     def _only(self, parts: Sequence[Tensor], chosen: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Each(Ensemble):
         Raises:
             StudyError: it needs pixels, and a threat is no offset of pixels.
         """
-        for member in union.members:
+        for member in union.each:
             if member.attack is None and "pixels" in attack.needs and not member.threat.pixels:
                 raise StudyError(
                     f"threat '{member.name}' of the union is no offset of pixels, which the attack needs: "
@@ -166,7 +166,7 @@ class Each(Ensemble):
             raise StudyError("attack 'each' searches a union of threats, and nothing else")
         return [
             Asked(member.name, Within(place=i, attack=member.attack or self._attack))
-            for i, member in enumerate(self._union.members)
+            for i, member in enumerate(self._union.each)
         ]
 
 

@@ -25,7 +25,6 @@ from classrob_compose.chain import Chained
 from classrob_compose.composed import pieces
 from classrob_compose.union import Each, Joined
 
-
 TURN = {"use": "rotation-translation"}
 SHIFT = {"use": "l2", "budgets": [0.6]}
 BOX = {"use": "linf", "budgets": ["8/255"]}
