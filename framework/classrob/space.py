@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
+<<<<<<< HEAD
 from typing import Any, Self, final
+=======
+from typing import TYPE_CHECKING, ClassVar, Self, final
+>>>>>>> main
 
 import torch
 from torch import Tensor
 
 from classrob.streams import Streams
+
+if TYPE_CHECKING:
+    from classrob.live import Classifier
 
 #: So many numbers of a tensor are worked on at a time, where there is a cache to stay in.
 CACHED = 50_000
@@ -32,6 +40,9 @@ class Space(ABC):
     """
 
     budget: Tensor
+
+    #: The range of the rendered pixels; what lies beyond is cut off by the judge.
+    box: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @abstractmethod
     def centre(self) -> Tensor:
@@ -94,6 +105,7 @@ class Space(ABC):
     def select(self, index: Tensor | slice) -> Self:
         """The space of some rows; `index` is int64 (rows may repeat), bool, or a slice, which copies nothing."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+<<<<<<< HEAD
         rows = {k: _selected(v, index) for k, v in fields.items() if isinstance(v, Tensor | tuple)}
         return dataclasses.replace(self, **rows)
 
@@ -103,3 +115,14 @@ def _selected(value: Any, index: Tensor | slice) -> Any:
     if isinstance(value, tuple):
         return tuple(one.select(index) if isinstance(one, Space) else one for one in value)
     return value[index]
+=======
+        return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})
+
+
+class Telling(Space):
+    """A space that tells more of a point than its distance; kept beside the verdicts, like what probes record."""
+
+    @abstractmethod
+    def tell(self, classifier: Classifier, z: Tensor) -> Mapping[str, Tensor]:
+        """Columns by name, float32 [n] or [n, d], finite, of judged points z; the names are always the same."""
+>>>>>>> main
