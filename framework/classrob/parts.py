@@ -111,6 +111,14 @@ class Threat(Part):
     def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
         """The search space around each image, at the largest budget."""
 
+    def searched_by(self, attack: Attack) -> Attack:
+        """The attack as it searches this threat; the default is the attack itself.
+
+        Raises:
+            StudyError: it cannot.
+        """
+        return attack
+
 
 class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
