@@ -83,6 +83,24 @@ def mnist_interp_small() -> nn.Module:
     return InterpSmall()
 
 
+class InterpFolded(InterpSmall):
+    """The same network, a tenth of the work: nothing bends after `conv3`, so it and `linear` are one convolution.
+
+    The mean over the places of its outputs, which are the class activation maps, are the logits.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv2(torch.relu(self.conv1(x))))
+        kernel = torch.einsum("kc,cdhw->kdhw", self.linear.weight, self.conv3.weight)
+        bias = self.linear.weight @ self.conv3.bias
+        return nn.functional.conv2d(x, kernel, bias, padding=3).mean((2, 3))
+
+
+def mnist_interp_small_folded() -> nn.Module:
+    """The smallest classifier of the interpretability paper, as fast as it can be."""
+    return InterpFolded()
+
+
 class WganUnit(nn.Module):
     """Twice the side, then two convolutions; the last of a generator ends without ReLU."""
 

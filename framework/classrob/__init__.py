@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.errors import NotCertifiable as NotCertifiable
+    from classrob.errors import NotExplainable as NotExplainable
     from classrob.errors import NotObservable as NotObservable
     from classrob.evaluation import Run as Run
     from classrob.evaluation import evaluate as evaluate
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
     from classrob.parts import Executor as Executor
+    from classrob.parts import Explainer as Explainer
     from classrob.parts import Generator as Generator
     from classrob.parts import Metric as Metric
     from classrob.parts import Model as Model
@@ -59,6 +61,7 @@ _HOME = {
     "Decoder": "decoder",
     "Ensemble": "ensemble",
     "Executor": "parts",
+    "Explainer": "parts",
     "File": "fields",
     "Fit": "images",
     "Generator": "parts",
@@ -67,6 +70,7 @@ _HOME = {
     "Metric": "parts",
     "Nested": "nested",
     "NotCertifiable": "errors",
+    "NotExplainable": "errors",
     "NotObservable": "errors",
     "Model": "parts",
     "Probe": "parts",

@@ -127,7 +127,7 @@ def _seen(sweep: Sweep, rows: Tensor, judged: Mapping[int, Tensor]) -> tuple[Bat
     if not sweep.budgets:
         return batch, batch.images
     z = torch.stack([judged[i] for i in rows.tolist()])
-    return batch, sweep.space.select(index).render(z).clamp(0.0, 1.0)
+    return batch, sweep.space.select(index).render(z).clamp(*sweep.space.box)
 
 
 def _packed(sample: str | None, budget: float | None, probe: str, name: str, value: Tensor) -> Observation:

@@ -77,15 +77,18 @@ class Dataset(Part):
     does, a list of some of its names keeps only those.
     """
 
-    passive = frozenset({"limit", "stratify", "classes"})
+    passive = frozenset({"limit", "stratify", "shuffle", "classes"})
 
     limit: int | None = Field(default=None, ge=1, description="only the first so many samples")
     stratify: bool = Field(default=False, description="with `limit`: the same number of every class")
+    shuffle: int | None = Field(
+        default=None, ge=0, lt=2**32, description="with `limit`: a random choice by this seed, not the first"
+    )
     classes: tuple[str, ...] | None = Field(default=None, description="class names, or the classes to keep")
 
     @abstractmethod
     def open(self) -> Samples:
-        """All samples, before `limit`, `stratify` and `classes`; must not hold the images in memory."""
+        """All samples, before `limit`, `stratify`, `shuffle` and `classes`; must not hold the images in memory."""
 
 
 class Threat(Part):
@@ -117,6 +120,8 @@ class Attack(Part):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False
+    #: Does it look for misclassified images? Where it looks for something else, every budget is searched alone.
+    seeks_errors: ClassVar[bool] = True
 
     @abstractmethod
     def search(
@@ -159,6 +164,29 @@ class Probe(Part):
 
         Raises:
             NotObservable: it finds nothing to record in such a model.
+        """
+
+
+class Explainer(Part):
+    """What in an image speaks for a class, as a map over the image."""
+
+    #: Can a map be differentiated in the images and in the weights? Only then can it be trained or attacked.
+    differentiable: ClassVar[bool] = True
+    #: What a map of a class adds up to its logit by, up to a constant of the class: the mean or the sum over it.
+    adds_up: ClassVar[Literal["mean", "sum"] | None] = None
+    #: Is a map a change of the image, so that a picture shows it added to the image?
+    changes_images: ClassVar[bool] = False
+
+    @abstractmethod
+    def explain(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """Maps float32 [n, c', h', w'] of images float32 [n, c, h, w] in [0, 1], one for each class of `labels`.
+
+        `labels` is int64 [n]; an image may be there several times, once for each class that is asked about.
+        Works without gradients too; the map is attached to a graph where gradients are on and the images,
+        or weights of the model, ask for one.
+
+        Raises:
+            NotExplainable: it has no map of such a model.
         """
 
 

@@ -10,7 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Self, final
+from typing import TYPE_CHECKING, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -35,6 +35,9 @@ class Space(ABC):
     """
 
     budget: Tensor
+
+    #: The range of the rendered pixels; what lies beyond is cut off by the judge.
+    box: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @abstractmethod
     def centre(self) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from classrob.catalog import Catalog
+from classrob.drawings import drawings
 from classrob.errors import ClassrobError, StudyError, one_line
 from classrob.live import ROWS, Batch, Classifier, Samples
 from classrob.observing import observations
@@ -134,7 +135,7 @@ class Worker:
             batch,
             streams,
             threat.budgets,
-            nested=threat.nested,
+            nested=threat.nested and attack.part.seeks_errors,
             exhaustive=self.study.exhaustive,
             spot_check=self.study.spot_check,
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
@@ -146,6 +147,7 @@ class Worker:
             shard,
             ledger.records(batch.ids),
             examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
+            drawings=list(drawings(sweep, ledger, condition.explainers)),
             trials=ledger.trials(batch.ids),
             observations=list(
                 observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices))

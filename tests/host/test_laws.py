@@ -33,7 +33,7 @@ FLOW = (
     ("catalog", "ledger", "study", "subset"),
     ("nested",),
     ("sweep",),
-    ("plan", "pictures"),
+    ("plan", "pictures", "drawings"),
     ("observing",),
     ("worker", "store"),
     ("preflight",),
