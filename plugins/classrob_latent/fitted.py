@@ -43,7 +43,7 @@ class Fitted(Generator):
     )
     code: int = Field(default=16, ge=1, description="numbers of a code")
     hidden: int = Field(default=256, ge=1, description="width of the layers")
-    steps: int = Field(default=4000, ge=1, description="of training")
+    steps: int = Field(default=2000, ge=1, description="of training")
     batch: int = Field(default=64, ge=1, description="images a step")
     rate: float = Field(default=0.002, gt=0, description="Adam's, falling to 0")
     prior: float = Field(
