@@ -17,6 +17,8 @@ KINDS: dict[str, str] = {
     "probe": "classrob.parts:Probe",
     "detector": "classrob.parts:Detector",
     "metric": "classrob.parts:Metric",
+    "explainer": "classrob.parts:Explainer",
+    "generator": "classrob.parts:Generator",
     "recipe": "classrob.parts:Recipe",
     "executor": "classrob.parts:Executor",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from classrob.detection import Detection, Observed, levels
 from classrob.identity import digest, engine_digest, identity
 from classrob.named import Named
-from classrob.parts import Attack, Certifier, Dataset, Model, Probe, Threat
+from classrob.parts import Attack, Certifier, Dataset, Explainer, Model, Probe, Threat
 from classrob.study import Study
 
 #: What every study measures first, whether it says so or not: without it nothing can be compared.
@@ -33,6 +33,7 @@ class Condition:
 
     Attributes:
         watches: the probes that observe it. detections: the detectors that judge it.
+        explainers: what explains its pictures.
         evaded: the detector that its attack is to evade.
         stranger: the data set whose images are judged in place of the condition's own, which none is a class of.
     """
@@ -43,6 +44,7 @@ class Condition:
     attack: Named[Attack]
     certifier: Named[Certifier] | None = None
     watches: tuple[Watch, ...] = ()
+    explainers: tuple[Named[Explainer], ...] = ()
     detections: tuple[Detection, ...] = ()
     evaded: Detection | None = None
     stranger: Named[Dataset] | None = None

@@ -13,7 +13,7 @@ from classrob.catalog import Catalog
 from classrob.condition import CLEAN, Condition, Watch, holds_constants
 from classrob.detection import Guard, Observed, Outliers, default_reference, guards
 from classrob.errors import StudyError, nearest
-from classrob.identity import digest
+from classrob.identity import digest, identity
 from classrob.live import Samples
 from classrob.named import Named, make, name_of, named, table_of
 from classrob.parts import Attack, Certifier, Metric, Threat
@@ -74,8 +74,9 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
     names = list(dict.fromkeys(threat.name for threat, *_ in threats))
     watched = _watches(study, names, catalog, base)
     guarded = guards(study.detector, [name for name in names if name != CLEAN], catalog, base)
+    explainers = tuple(named(study.explainer, "explainer", catalog, base))
     return tuple(
-        replace(c, watches=tuple(w for w, names in watched if c.threat.name in names))
+        replace(c, watches=tuple(w for w, names in watched if c.threat.name in names), explainers=explainers)
         for m in models
         for d in datasets
         for c in _guarded([Condition(m, d, *one) for one in threats], guarded)
@@ -154,7 +155,7 @@ def _attack(
         raise StudyError(
             f"{where} '{entry['use']}' needs gradients, and threat '{threat_name}' has no slope to climb"
         )
-    return Named(name_of(entry, where), attack)
+    return Named(name_of(entry, where), threat.searched_by(attack))
 
 
 def _certifier(
@@ -205,7 +206,9 @@ def _cut(
         kept = frozenset(i for i in indices if i in pictured)
         # What a probe records of the model stands in the shard of the first samples alone.
         first = ["first"] if holds_constants(condition, indices) else []
-        address = digest(key, ids, sorted(samples.id(i) for i in kept), *first)
+        explained = [(e.name, identity(e.part)) for e in condition.explainers] if kept else []
+        pictures_of = sorted(samples.id(i) for i in kept)
+        address = digest(key, ids, pictures_of, *first, *([explained] if explained else []))
         yield Shard(address, index, indices, kept)
 
 

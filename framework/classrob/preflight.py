@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from classrob.condition import Condition
-from classrob.errors import NotCertifiable, NotObservable, StudyError, one_line
+from classrob.errors import NotCertifiable, NotExplainable, NotObservable, StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
 from classrob.scorer import Reference
 from classrob.streams import Streams
@@ -64,6 +64,7 @@ def preflight(worker: Worker, wanted: set[int]) -> Iterator[Note]:
         yield from noted(_predicts(classifier, condition, samples), *of_pair)
         yield from noted(_observable(classifier, condition, samples), *of_pair)
         yield from noted(_detectable(classifier, condition, samples), *of_pair)
+        yield from noted(_explainable(classifier, condition, samples), *of_pair)
 
 
 def _finite(classifier: Classifier) -> None:
@@ -171,6 +172,19 @@ def _detectable(classifier: Classifier, condition: Condition, samples: Samples) 
                 one.detector.part.fit(classifier, Reference(batch, {}, streams))
             except NotObservable as error:
                 yield f"detector '{one.detector.name}' does not suit model '{classifier.name}': {one_line(error)}"
+
+
+def _explainable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
+    """A note for every explainer that has no map of the model: then its pictures are left out."""
+    if not condition.explainers:
+        return
+    batch = _first(classifier, condition, samples)
+    for one in condition.explainers:
+        try:
+            with classifier.frozen(), torch.no_grad():
+                one.part.explain(classifier, batch.images, batch.labels)
+        except NotExplainable as error:
+            yield f"model '{classifier.name}': explainer '{one.name}' draws nothing: {one_line(error)}"
 
 
 def _first(classifier: Classifier, condition: Condition, samples: Samples) -> Batch:

@@ -41,9 +41,10 @@ class Study(BaseModel):
     threat: tuple[dict[str, Any], ...] = ()
     probe: tuple[dict[str, Any], ...] = ()
     detector: tuple[dict[str, Any], ...] = ()
+    explainer: tuple[dict[str, Any], ...] = ()
     metric: tuple[dict[str, Any], ...] = ()
 
-    @field_validator("model", "dataset", "threat", "probe", "detector", "metric", mode="before")
+    @field_validator("model", "dataset", "threat", "probe", "detector", "explainer", "metric", mode="before")
     @classmethod
     def _tables(cls, value: Any) -> Any:
         if isinstance(value, dict):

@@ -18,6 +18,7 @@ from classrob.catalog import Catalog
 from classrob.condition import Condition, holds_constants
 from classrob.detecting import Sources, strange, suspicions
 from classrob.detection import Detection
+from classrob.drawings import drawings
 from classrob.errors import ClassrobError, NotObservable, StudyError, one_line
 from classrob.identity import digest
 from classrob.images import Fit
@@ -29,6 +30,7 @@ from classrob.pictures import example
 from classrob.plan import conditions
 from classrob.records import Outcome, Shard
 from classrob.scorer import Scorer
+from classrob.space import Telling
 from classrob.streams import Streams, key_of
 from classrob.study import Study
 from classrob.subset import opened
@@ -163,23 +165,24 @@ class Worker:
         # An attack that draws from torch's own generator, against the law, at least repeats itself.
         torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)
         wanted = {self.samples(condition).id(i) for i in shard.pictures}
+        space = threat.open(batch, classifier, streams.fork("threat"))
+        lookers = (*condition.watches, *condition.detections)
+        watch = {level for one in lookers for level in one.levels(threat.budgets)}
+        if isinstance(space, Telling):
+            watch.update(range(len(threat.budgets)))
         sweep = Sweep(
             classifier,
             attack.part,
             attack.name,
-            threat.open(batch, classifier, streams.fork("threat")),
+            space,
             batch,
             streams,
             threat.budgets,
-            nested=threat.nested and condition.evaded is None,  # what is drawn nearer need not evade
+            nested=threat.nested and attack.part.seeks_errors and condition.evaded is None,
             exhaustive=self.study.exhaustive,
             spot_check=self.study.spot_check,
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
-            watch=frozenset(
-                level
-                for looker in (*condition.watches, *condition.detections)
-                for level in looker.levels(threat.budgets)
-            ),
+            watch=frozenset(watch),
             certifier=None if condition.certifier is None else condition.certifier.part,
         )
         evaded = [scorer for one, scorer in scorers if one == condition.evaded]
@@ -191,6 +194,7 @@ class Worker:
             shard,
             ledger.records(batch.ids),
             examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
+            drawings=list(drawings(sweep, ledger, condition.explainers)),
             trials=ledger.trials(batch.ids),
             observations=[
                 *observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices)),

@@ -19,6 +19,8 @@ from . import (
     broken_datasets,
     broken_detectors,
     broken_executors,
+    broken_explainers,
+    broken_generators,
     broken_metrics,
     broken_models,
     broken_parts,
@@ -38,6 +40,8 @@ MODULES: dict[str, ModuleType] = {
     "probe": broken_probes,
     "detector": broken_detectors,
     "metric": broken_metrics,
+    "explainer": broken_explainers,
+    "generator": broken_generators,
     "recipe": broken_recipes,
     "executor": broken_executors,
 }

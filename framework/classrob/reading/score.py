@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,7 @@ from classrob.table import Score, Table
 SUSPICION = "suspicion"
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One score with all that it belongs to; the keys are a contract with other programs."""
 
     model: str
@@ -36,7 +36,7 @@ class Row:
 
     def as_dict(self) -> dict[str, str | float | int | None]:
         """The row as plain data."""
-        return dict(vars(self))
+        return self._asdict()
 
 
 def scores(results: Results, catalog: Catalog) -> list[Row]:
@@ -97,7 +97,7 @@ def _detected(
         for metric in mine:
             if metric.columns <= after.names:
                 for row in _rows(condition, metric, cuts, before):
-                    yield replace(row, detector=detector)
+                    yield row._replace(detector=detector)
 
 
 def _together(parts: Sequence[tuple[Stored, Table]]) -> Table:
@@ -135,5 +135,5 @@ def _rows(
 
 
 def _row(where: tuple[str, str, str | None], budget: float | None, attack: str | None, score: Score) -> Row:
-    numbers = score.value, score.low, score.high, score.n
-    return Row(*where, budget, attack, None, score.name, score.label, *numbers)
+    label, name, value, low, high, n = score
+    return Row(*where, budget, attack, None, name, label, value, low, high, n)
