@@ -17,6 +17,7 @@ KINDS: dict[str, str] = {
     "probe": "classrob.parts:Probe",
     "metric": "classrob.parts:Metric",
     "explainer": "classrob.parts:Explainer",
+    "generator": "classrob.parts:Generator",
     "recipe": "classrob.parts:Recipe",
     "executor": "classrob.parts:Executor",
 }

@@ -61,6 +61,11 @@ def classrob_explainers() -> Sequence[Component]:  # pyright: ignore[reportRetur
 
 
 @hookspec
+def classrob_generators() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """The generators that the plugin offers."""
+
+
+@hookspec
 def classrob_recipes() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
     """The training recipes that the plugin offers."""
 

@@ -7,8 +7,9 @@ class, and no method with a body is overridden.
 
 from __future__ import annotations
 
+import collections.abc
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,7 @@ from classrob.fields import Budgets
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from classrob.decoder import Decoder
     from classrob.live import Batch, Classifier, Samples
     from classrob.records import Outcome, Shard
     from classrob.space import Space
@@ -108,6 +110,14 @@ class Threat(Part):
     @abstractmethod
     def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
         """The search space around each image, at the largest budget."""
+
+    def searched_by(self, attack: Attack) -> Attack:
+        """The attack as it searches this threat; the default is the attack itself.
+
+        Raises:
+            StudyError: it cannot.
+        """
+        return attack
 
 
 class Attack(Part):
@@ -209,6 +219,18 @@ class Metric(Part):
         """Scores of what the scope says; `clean` holds the same model and data without a threat."""
 
 
+class Generator(Part):
+    """A generative model of images, which makes an image of a code and a class."""
+
+    @abstractmethod
+    def load(self, device: str) -> Decoder:
+        """The generator on a device; the same fields give the same images.
+
+        Raises:
+            StudyError: a file is missing, holds code, or does not suit the architecture; a library is missing.
+        """
+
+
 class Recipe(Part):
     """A way to train a classifier from scratch."""
 
@@ -221,7 +243,7 @@ class Executor(Part):
     """Where shards are computed."""
 
     @abstractmethod
-    def run(self, worker: Worker, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
+    def run(self, worker: Worker, shards: Iterable[Shard]) -> collections.abc.Generator[Outcome, None, None]:
         """The outcome of every shard, in any order, as they finish.
 
         A shard that fails is an outcome too (`worker.work` never raises for one). Closing the iterator

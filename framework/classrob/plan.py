@@ -211,7 +211,7 @@ def _attack(
         raise StudyError(
             f"{where} '{entry['use']}' needs gradients, and threat '{threat_name}' has no slope to climb"
         )
-    return Named(_name(entry, where), attack)
+    return Named(_name(entry, where), threat.searched_by(attack))
 
 
 def _certifier(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Self, final
 
-import torch
 from pydantic import Field, model_validator
-from torch import nn
 
-from classrob.errors import StudyError, nearest, one_line
 from classrob.fields import Code, File
 from classrob.images import Fit
 from classrob.live import Classifier
-from classrob.loading import load_file
 from classrob.parts import Model
+from classrob_base.factory import module_of
 from classrob_base.normalise import Channels, Mean, Normalised, Size, Std, agree
 from classrob_base.weights import put, state_of
 
@@ -48,7 +45,7 @@ class TorchModel(Model):
         Raises:
             StudyError: the function fails or returns no module, or the weights do not fit.
         """
-        module = self._made()
+        module = module_of(self.factory, self.arguments)
         if self.weights is not None:
             put(state_of(self.weights), module, self.weights, f"'{self.factory}'")
         channels = self.channels
@@ -56,18 +53,3 @@ class TorchModel(Model):
             module = Normalised(module, self.mean, self.std)
             channels = channels or (3 if len(self.mean) == 3 else None)
         return Classifier(module.to(device), fit=Fit(size=self.size, channels=channels), device=device)
-
-    def _made(self) -> nn.Module:
-        path, _, name = self.factory.rpartition(":")
-        names = vars(load_file(path))
-        if name not in names:
-            raise StudyError(f"{path} has no '{name}'{nearest(name, names)}")
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # what the weights do not set is the same every time
-            try:
-                module = names[name](**self.arguments)
-            except Exception as error:  # the function is the user's own code and may raise anything
-                raise StudyError(f"'{self.factory}' raised {one_line(error)}") from error
-        if not isinstance(module, nn.Module):
-            raise StudyError(f"'{self.factory}' must return a torch.nn.Module, not a {type(module).__name__}")
-        return module

@@ -25,11 +25,13 @@ HOST = ROOT / "framework" / "classrob"
 FLOW = (
     ("errors", "component", "streams", "images"),
     ("space", "live", "records", "packing", "table", "fields", "environment"),
+    ("decoder",),
     ("statistics",),
     ("hookspecs", "parts", "explain"),
     ("loading", "identity", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
+    ("nested",),
     ("sweep",),
     ("plan", "pictures", "drawings"),
     ("observing",),

@@ -19,6 +19,7 @@ from . import (
     broken_datasets,
     broken_executors,
     broken_explainers,
+    broken_generators,
     broken_metrics,
     broken_models,
     broken_parts,
@@ -38,6 +39,7 @@ MODULES: dict[str, ModuleType] = {
     "probe": broken_probes,
     "metric": broken_metrics,
     "explainer": broken_explainers,
+    "generator": broken_generators,
     "recipe": broken_recipes,
     "executor": broken_executors,
 }

@@ -1,4 +1,4 @@
-"""A model and a data set that take milliseconds; the kit names them by this file's path, as a study would."""
+"""A model, a data set and a generator that take milliseconds; the kit names them by this file's path or its module."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import final
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
+from classrob.decoder import Decoder
 from classrob.images import Fit, Picture
 from classrob.live import Classifier, Samples
-from classrob.parts import Dataset, Model
+from classrob.parts import Dataset, Generator, Model
 
 #: The four classes are the quarter of the image that is bright.
 CLASSES = ("north-west", "north-east", "south-west", "south-east")
@@ -79,3 +80,27 @@ class Brightest(Model):
         with torch.no_grad():
             module[2].weight.copy_(10.0 * torch.eye(4))  # pyright: ignore[reportCallIssue, reportArgumentType]
         return Classifier(module.to(device), fit=Fit((SIDE, SIDE), 1), device=device)
+
+
+class _Tints(nn.Module):
+    """Each code's numbers are the weights of waves, around the grey level of its class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        at = torch.arange(SIDE) / SIDE * torch.pi
+        rows, columns = torch.cos(at[:, None] * torch.arange(2)).T, torch.cos(at[:, None] * torch.arange(3)).T
+        waves = (rows[:, None, :, None] * columns[None, :, None, :]).reshape(6, 1, SIDE, SIDE)
+        self.register_buffer("waves", torch.cat([waves, waves.flip(3), waves.flip(2)], 1))
+
+    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
+        mixed = torch.einsum("nk,kchw->nchw", codes, self.get_buffer("waves"))
+        return torch.sigmoid(mixed + 0.4 * (labels - 1.5)[:, None, None, None])
+
+
+@final
+class Tints(Generator):
+    """Colour images of six waves: four classes, codes of six numbers."""
+
+    def load(self, device: str) -> Decoder:
+        """Waves without weights."""
+        return Decoder(_Tints(), (6,), (3, SIDE, SIDE), 4).to(device)
