@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
@@ -133,6 +133,8 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
             suit its threat.
     """
     models = list(_named(study.model, "model", catalog, base))
+    own = {str(entry.get("name", entry["use"])): entry for entry in study.model}
+    catalog = replace(catalog, named={"model": own})  # which parts may refer to
     datasets = list(_named(study.dataset, "dataset", catalog, base))
     threats = list(_threats(study, catalog, base))
     watched = _watches(study, [threat.name for threat, *_ in threats], catalog, base)
