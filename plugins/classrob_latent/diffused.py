@@ -22,7 +22,7 @@ from classrob.parts import Generator
 
 @final
 class Diffusers(Generator):
-    """An autoencoder of diffusers (`AutoencoderKL`, `AutoencoderTiny`, `VQModel`, …) as its `save_pretrained` leaves it.
+    """An autoencoder of diffusers (`AutoencoderKL`, `AutoencoderTiny`, `VQModel`) as `save_pretrained` leaves it.
 
     Only the folder's files are read; nothing is downloaded, no code in it is run. Codes are scaled by the model's
     `scaling_factor`, which brings them to about the size of standard normal ones; but those make no images, so there

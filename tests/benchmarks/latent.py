@@ -103,7 +103,7 @@ def tabulate(given: argparse.Namespace, folder: Path) -> None:
     }
     for data in (latent, pixels):
         out = folder / data["name"]
-        run(make_study({"pictures": 0, "shard_size": 50, **data}), ROOT, out)
+        run(make_study({"pictures": 0, "shard_size": 25, **data}), ROOT, out)
         with Results.open(out) as results:
             for row in scores(results, Catalog.installed()):
                 if row.label is None:
