@@ -10,11 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-<<<<<<< HEAD
-from typing import Any, Self, final
-=======
-from typing import TYPE_CHECKING, ClassVar, Self, final
->>>>>>> main
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -105,7 +101,6 @@ class Space(ABC):
     def select(self, index: Tensor | slice) -> Self:
         """The space of some rows; `index` is int64 (rows may repeat), bool, or a slice, which copies nothing."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-<<<<<<< HEAD
         rows = {k: _selected(v, index) for k, v in fields.items() if isinstance(v, Tensor | tuple)}
         return dataclasses.replace(self, **rows)
 
@@ -115,8 +110,6 @@ def _selected(value: Any, index: Tensor | slice) -> Any:
     if isinstance(value, tuple):
         return tuple(one.select(index) if isinstance(one, Space) else one for one in value)
     return value[index]
-=======
-        return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})
 
 
 class Telling(Space):
@@ -125,4 +118,3 @@ class Telling(Space):
     @abstractmethod
     def tell(self, classifier: Classifier, z: Tensor) -> Mapping[str, Tensor]:
         """Columns by name, float32 [n] or [n, d], finite, of judged points z; the names are always the same."""
->>>>>>> main
