@@ -22,6 +22,7 @@ from PIL import Image
 from classrob.errors import StudyError
 from classrob.images import Fit
 from classrob.live import Samples
+from classrob.subset import opened
 from classrob_base.arrays import Arrays
 from classrob_base.digits import Digits
 from classrob_base.folder import Folder
