@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from classrob.streams import Streams as Streams
     from classrob.table import Score as Score
     from classrob.table import Table as Table
+    from classrob.training.course import Course as Course
+    from classrob.training.course import Mark as Mark
+    from classrob.training.course import Trained as Trained
+    from classrob.training.gradient import GradientRecipe as GradientRecipe
+    from classrob.training.gradient import Step as Step
 
 _HOME = {
     "Attack": "parts",
@@ -51,12 +56,15 @@ _HOME = {
     "ClassrobError": "errors",
     "Code": "fields",
     "Component": "component",
+    "Course": "training.course",
     "Dataset": "parts",
     "Ensemble": "ensemble",
     "Executor": "parts",
     "File": "fields",
     "Fit": "images",
+    "GradientRecipe": "training.gradient",
     "Live": "pool",
+    "Mark": "training.course",
     "Member": "ensemble",
     "Metric": "parts",
     "NotCertifiable": "errors",
@@ -68,10 +76,12 @@ _HOME = {
     "Samples": "live",
     "Score": "table",
     "Space": "space",
+    "Step": "training.gradient",
     "StepwiseAttack": "search",
     "Streams": "streams",
     "Table": "table",
     "Threat": "parts",
+    "Trained": "training.course",
     "evaluate": "evaluation",
     "hookimpl": "hookspecs",
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, final
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -15,6 +17,7 @@ from classrob.live import Classifier
 from classrob.loading import load_file
 from classrob.parts import Model
 from classrob_base.normalise import Channels, Mean, Normalised, Size, Std, agree
+from classrob_base.rectifier import Rectified, Rectifier
 from classrob_base.weights import put, state_of
 
 
@@ -25,7 +28,7 @@ class TorchModel(Model):
     The function is called with `arguments` and returns an `nn.Module` that takes float32 [n, c, h, w]
     and returns logits [n, k]. Where `mean` and `std` are given, the module receives (x − mean) / std;
     otherwise it receives x in [0, 1]. Without `weights` it keeps those that it starts with, drawn from
-    seed 0. Images keep their size where `size` is not given, and their channels where neither `channels`
+    the seed. Images keep their size where `size` is not given, and their channels where neither `channels`
     nor a `mean` of three numbers says otherwise.
     """
 
@@ -36,11 +39,27 @@ class TorchModel(Model):
     std: Std = None
     size: Size = None
     channels: Channels = None
+    rectifier: Rectifier = "relu"
+    seed: int = Field(default=0, ge=0, description="of the first weights, where no file says otherwise")
+
+    weights_in: ClassVar[str | None] = "weights"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         agree(self.mean, self.std)
         return self
+
+    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Self:
+        """The function's argument `classes` or `num_classes`, where it has one, and the seed, filled in."""
+        fresh = {} if "seed" in self.model_fields_set else {"seed": seed}
+        try:
+            takes = inspect.signature(self._function()).parameters
+        except (TypeError, ValueError):  # a callable that tells no signature
+            takes = {}
+        named = next((name for name in ("classes", "num_classes") if name in takes), None)
+        if named is not None and named not in self.arguments:
+            fresh["arguments"] = {**self.arguments, named: classes}
+        return self.model_copy(update=fresh)
 
     def load(self, device: str) -> Classifier:
         """The module with its weights, in the mode in which the function returned it.
@@ -52,20 +71,28 @@ class TorchModel(Model):
         if self.weights is not None:
             put(state_of(self.weights), module, self.weights, f"'{self.factory}'")
         channels = self.channels
+        if self.rectifier == "half-huber":
+            module = Rectified(module)
         if self.mean is not None and self.std is not None:
             module = Normalised(module, self.mean, self.std)
             channels = channels or (3 if len(self.mean) == 3 else None)
         return Classifier(module.to(device), fit=Fit(size=self.size, channels=channels), device=device)
 
-    def _made(self) -> nn.Module:
+    def _function(self) -> Callable[..., Any]:
         path, _, name = self.factory.rpartition(":")
         names = vars(load_file(path))
         if name not in names:
             raise StudyError(f"{path} has no '{name}'{nearest(name, names)}")
+        return names[name]
+
+    def _made(self) -> nn.Module:
+        function = self._function()
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(0)  # what the weights do not set is the same every time
+            torch.default_generator.manual_seed(
+                self.seed
+            )  # what the weights do not set is the same every time
             try:
-                module = names[name](**self.arguments)
+                module = function(**self.arguments)
             except Exception as error:  # the function is the user's own code and may raise anything
                 raise StudyError(f"'{self.factory}' raised {one_line(error)}") from error
         if not isinstance(module, nn.Module):
