@@ -50,7 +50,7 @@ class InterpretabilityAware(BallRecipe):
 
             def climb(z: Tensor) -> Tensor:
                 if self.variant.startswith("int2"):
-                    return cross_entropy(module(z), y, reduction="sum")
+                    return cross_entropy(maps(z)[0], y, reduction="sum")
                 logits, after = maps(z)
                 apart = self.gamma * self._discrepancy(logits, after, clean, y).sum()
                 own = cross_entropy(logits, y, reduction="sum") if self.variant == "int-adv" else 0.0
