@@ -51,7 +51,7 @@ class TorchModel(Model):
 
     def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Self:
         """The function's argument `classes` or `num_classes`, where it has one, and the seed, filled in."""
-        fresh = {} if "seed" in self.model_fields_set else {"seed": seed}
+        fresh: dict[str, Any] = {} if "seed" in self.model_fields_set else {"seed": seed}
         try:
             takes = inspect.signature(self._function()).parameters
         except (TypeError, ValueError):  # a callable that tells no signature

@@ -52,10 +52,10 @@ class CNN(Model):
         if self.weights is not None:
             module = self._read().eval()
         else:
-            size = size or (28, 28)
+            height, width = size = size or (28, 28)
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(self.seed)
-                module = SmallCNN.of_shape((self.channels or 1, *size), self.classes or 10)
+                module = SmallCNN.of_shape((self.channels or 1, height, width), self.classes or 10)
         fit = Fit(size=size, channels=module.stem.in_channels)
         whole = Rectified(module) if self.rectifier == "half-huber" else module
         return Classifier(whole.to(device), fit=fit, device=device)
