@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from classrob.component import Component as Component
+    from classrob.decoder import Decoder as Decoder
     from classrob.ensemble import Ensemble as Ensemble
     from classrob.ensemble import Member as Member
     from classrob.errors import ClassrobError as ClassrobError
     from classrob.errors import NotCertifiable as NotCertifiable
+    from classrob.errors import NotExplainable as NotExplainable
     from classrob.errors import NotObservable as NotObservable
     from classrob.evaluation import Run as Run
     from classrob.evaluation import evaluate as evaluate
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
     from classrob.live import Batch as Batch
     from classrob.live import Classifier as Classifier
     from classrob.live import Samples as Samples
+    from classrob.nested import Nested as Nested
     from classrob.parts import Attack as Attack
     from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
     from classrob.parts import Executor as Executor
+    from classrob.parts import Explainer as Explainer
+    from classrob.parts import Generator as Generator
     from classrob.parts import Metric as Metric
     from classrob.parts import Model as Model
     from classrob.parts import Probe as Probe
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from classrob.pool import Live as Live
     from classrob.search import StepwiseAttack as StepwiseAttack
     from classrob.space import Space as Space
+    from classrob.space import Telling as Telling
     from classrob.streams import Streams as Streams
     from classrob.table import Score as Score
     from classrob.table import Table as Table
@@ -58,16 +64,21 @@ _HOME = {
     "Component": "component",
     "Course": "training.course",
     "Dataset": "parts",
+    "Decoder": "decoder",
     "Ensemble": "ensemble",
     "Executor": "parts",
+    "Explainer": "parts",
     "File": "fields",
     "Fit": "images",
+    "Generator": "parts",
     "GradientRecipe": "training.gradient",
     "Live": "pool",
     "Mark": "training.course",
     "Member": "ensemble",
     "Metric": "parts",
+    "Nested": "nested",
     "NotCertifiable": "errors",
+    "NotExplainable": "errors",
     "NotObservable": "errors",
     "Model": "parts",
     "Probe": "parts",
@@ -80,6 +91,7 @@ _HOME = {
     "StepwiseAttack": "search",
     "Streams": "streams",
     "Table": "table",
+    "Telling": "space",
     "Threat": "parts",
     "Trained": "training.course",
     "evaluate": "evaluation",

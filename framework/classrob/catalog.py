@@ -203,7 +203,7 @@ class Catalog:
         """
         cls, filled = self.part_class(kind, reference, base)
         try:
-            return cls.model_validate({**filled, **fields}, context={"base": base})
+            return cls.model_validate({**filled, **fields}, context={"base": base, "catalog": self})
         except ValidationError as error:
             lead = f"{where} ('{reference}')" if where else f"{kind} '{reference}'"
             raise StudyError(f"{lead}: {explain(error, list(cls.model_fields))}") from None

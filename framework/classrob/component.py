@@ -16,6 +16,8 @@ KINDS: dict[str, str] = {
     "certifier": "classrob.parts:Certifier",
     "probe": "classrob.parts:Probe",
     "metric": "classrob.parts:Metric",
+    "explainer": "classrob.parts:Explainer",
+    "generator": "classrob.parts:Generator",
     "recipe": "classrob.parts:Recipe",
     "executor": "classrob.parts:Executor",
 }

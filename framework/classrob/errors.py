@@ -6,6 +6,7 @@
     ├── UsageError           2   the command was called wrongly
     ├── StudyError           3   the study, or a file it names, is not usable
     │   ├── NotCertifiable   3   a certifier can prove nothing about such a model or threat
+    │   ├── NotExplainable   3   an explainer has no map of such a model
     │   └── NotObservable    3   a probe cannot see into such a model
     ├── PluginError          4   a plugin is broken, clashes, or does not keep its promise
     ├── StoreError           5   the run's store cannot be read or written
@@ -42,6 +43,10 @@ class StudyError(ClassrobError):
 
 class NotCertifiable(StudyError):
     """A certifier can prove nothing about such a model, or in such a space."""
+
+
+class NotExplainable(StudyError):
+    """An explainer has no map of such a model; the text says why, and what to take instead."""
 
 
 class NotObservable(StudyError):

@@ -56,6 +56,16 @@ def classrob_metrics() -> Sequence[Component]:  # pyright: ignore[reportReturnTy
 
 
 @hookspec
+def classrob_explainers() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """The explainers that the plugin offers."""
+
+
+@hookspec
+def classrob_generators() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """The generators that the plugin offers."""
+
+
+@hookspec
 def classrob_recipes() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
     """The training recipes that the plugin offers."""
 

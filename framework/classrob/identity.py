@@ -20,6 +20,7 @@ from classrob.parts import Part
 #: The modules of the host that decide what a row holds; a change of any makes old rows stale.
 ENGINE = (
     "certification",
+    "decoder",
     "ensemble",
     "images",
     "judge",
@@ -45,8 +46,12 @@ def identity(part: Part) -> str:
     """The part's content address."""
     fields = part.model_dump(mode="json", exclude=set(part.passive))
     files = {name: (file_digest(path), inside) for name, (path, inside) in _files(part).items()}
-    fields = {name: value for name, value in fields.items() if name not in files}  # content, not place
-    return digest(type(part).__qualname__, fields, files, _source(type(part)), dict(part.ingredients()))
+    inner = {name: [identity(one) for one in found] for name, found in _nested(part)}
+    fields = {
+        n: value for n, value in fields.items() if n not in files and n not in inner
+    }  # content, not place
+    own = [inner] if inner else []
+    return digest(type(part).__qualname__, fields, files, _source(type(part)), dict(part.ingredients()), *own)
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +59,15 @@ def engine_digest() -> str:
     """The content address of the host's own computing modules."""
     folder = Path(__file__).parent
     return digest([(folder / f"{name}.py").read_text("utf-8") for name in ENGINE])
+
+
+def _nested(part: Part) -> Iterator[tuple[str, list[Part]]]:
+    """The part's fields that hold parts, with these."""
+    for name in type(part).model_fields:
+        value: Any = getattr(part, name)
+        several = value if isinstance(value, tuple) else (value,)
+        if found := [one for one in several if isinstance(one, Part)]:
+            yield name, found
 
 
 def _files(part: Part) -> dict[str, tuple[Path, str]]:

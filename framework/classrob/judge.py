@@ -80,7 +80,7 @@ def judge(classifier: Classifier, space: Space, batch: Batch, proposal: Tensor) 
     finite = proposal.flatten(1).isfinite().all(1)
     proposed = torch.where(finite, space.distance(proposal), torch.nan)
     z = space.project(torch.where(finite.reshape(-1, *rows), proposal, centre))
-    image = space.render(z).clamp(0.0, 1.0)
+    image = space.render(z).clamp(*space.box)
     logits = classifier(image)
     if not (sane := logits.isfinite().all(1)).all():
         sample = batch.ids[int((~sane).nonzero()[0, 0])]

@@ -13,6 +13,9 @@ from classrob.component import KINDS
 from classrob.errors import StudyError, one_line
 from classrob.parts import Part
 
+#: How the names of modules begin that were loaded from a file.
+LOCAL = "classrob_local_"
+
 
 def load_file(path: str, base: Path | None = None) -> ModuleType:
     """Import a Python file by its path, relative to `base`; its neighbours can be imported by name.
@@ -24,7 +27,7 @@ def load_file(path: str, base: Path | None = None) -> ModuleType:
     file = (file if file.is_absolute() or base is None else base / file).resolve()
     if not file.is_file():
         raise StudyError(f"no such file: {file}")
-    name = f"classrob_local_{file.stem}_{abs(hash(str(file))):x}"
+    name = f"{LOCAL}{file.stem}_{abs(hash(str(file))):x}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise StudyError(f"not a Python file: {file}")

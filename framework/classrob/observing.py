@@ -15,6 +15,7 @@ from classrob.live import Batch, Classifier
 from classrob.parts import Probe
 from classrob.plan import Watch
 from classrob.records import Observation, Record
+from classrob.space import Telling
 from classrob.sweep import Sweep
 
 #: How a column may be kept: little-endian, so that a store can be read anywhere.
@@ -39,6 +40,25 @@ def observations(
             yield from _observations(sweep, ledger, watch, constants, taken)
         except NotObservable:  # the preflight has said so
             continue
+    if isinstance(sweep.space, Telling):
+        yield from _told(sweep.space, sweep, ledger, taken)
+
+
+def _told(space: Telling, sweep: Sweep, ledger: Ledger, taken: dict[str, str]) -> Iterator[Observation]:
+    """What the space tells of every judged point."""
+    own = "the threat"
+    for level, budget in enumerate(sweep.budgets):
+        judged = ledger.judged.get(level, {})
+        for rows in torch.tensor(sorted(judged), dtype=torch.int64).split(sweep.classifier.batch_size):
+            if not len(rows):
+                continue
+            z = torch.stack([judged[i] for i in rows.tolist()])
+            told = space.select(rows.to(z.device)).tell(sweep.classifier, z)
+            for column, value in checked(told, own, len(rows)).items():
+                if (other := taken.setdefault(column, own)) != own:
+                    raise PluginError(f"column '{column}' of {own} is recorded by {other} too: leave one out")
+                for i, number in zip(rows.tolist(), value, strict=True):
+                    yield _packed(sweep.batch.ids[i], budget, own, column, number)
 
 
 def _observations(
@@ -73,22 +93,29 @@ def observed(
     Raises:
         PluginError: a column is no float16 or float32 tensor of the right length, or not finite.
     """
-    columns: Any = probe.observe(classifier, batch, image)
+    columns = probe.observe(classifier, batch, image)
+    return checked(columns, f"probe '{name}'", len(batch), probe.constant)
+
+
+def checked(columns: Any, who: str, rows: int, constant: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+    """Columns of some images as they may be kept; all but constant ones have a row an image.
+
+    Raises:
+        PluginError: a column is no float16 or float32 tensor of the right length, or not finite.
+    """
     if not isinstance(columns, Mapping) or not all(isinstance(one, str) and one for one in columns):
-        raise PluginError(f"probe '{name}' must return columns by name, not {type(columns).__name__}")
+        raise PluginError(f"{who} must return columns by name, not {type(columns).__name__}")
     found: dict[str, Tensor] = {}
     for column, value in columns.items():
         if not isinstance(value, Tensor) or value.dtype not in TYPES or value.ndim not in (1, 2):
             got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             raise PluginError(
-                f"column '{column}' of probe '{name}' must be float16 or float32, [n] or [n, d], not {got}"
+                f"column '{column}' of {who} must be float16 or float32, [n] or [n, d], not {got}"
             )
-        if column not in probe.constant and len(value) != len(batch):
-            raise PluginError(
-                f"column '{column}' of probe '{name}' has {len(value)} rows for {len(batch)} images"
-            )
+        if column not in constant and len(value) != rows:
+            raise PluginError(f"column '{column}' of {who} has {len(value)} rows for {rows} images")
         if not value.isfinite().all():
-            raise PluginError(f"column '{column}' of probe '{name}' holds numbers that are not finite")
+            raise PluginError(f"column '{column}' of {who} holds numbers that are not finite")
         found[column] = value.detach().cpu()
     return found
 
@@ -100,7 +127,7 @@ def _seen(sweep: Sweep, rows: Tensor, judged: Mapping[int, Tensor]) -> tuple[Bat
     if not sweep.budgets:
         return batch, batch.images
     z = torch.stack([judged[i] for i in rows.tolist()])
-    return batch, sweep.space.select(index).render(z).clamp(0.0, 1.0)
+    return batch, sweep.space.select(index).render(z).clamp(*sweep.space.box)
 
 
 def _packed(sample: str | None, budget: float | None, probe: str, name: str, value: Tensor) -> Observation:

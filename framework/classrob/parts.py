@@ -7,8 +7,9 @@ class, and no method with a body is overridden.
 
 from __future__ import annotations
 
+import collections.abc
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,6 +19,7 @@ from classrob.fields import Budgets
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from classrob.decoder import Decoder
     from classrob.live import Batch, Classifier, Samples
     from classrob.records import Outcome, Shard
     from classrob.space import Space
@@ -87,15 +89,18 @@ class Dataset(Part):
     does, a list of some of its names keeps only those.
     """
 
-    passive = frozenset({"limit", "stratify", "classes"})
+    passive = frozenset({"limit", "stratify", "shuffle", "classes"})
 
     limit: int | None = Field(default=None, ge=1, description="only the first so many samples")
     stratify: bool = Field(default=False, description="with `limit`: the same number of every class")
+    shuffle: int | None = Field(
+        default=None, ge=0, lt=2**32, description="with `limit`: a random choice by this seed, not the first"
+    )
     classes: tuple[str, ...] | None = Field(default=None, description="class names, or the classes to keep")
 
     @abstractmethod
     def open(self) -> Samples:
-        """All samples, before `limit`, `stratify` and `classes`; must not hold the images in memory."""
+        """All samples, before `limit`, `stratify`, `shuffle` and `classes`; must not hold the images in memory."""
 
 
 class Threat(Part):
@@ -118,6 +123,14 @@ class Threat(Part):
     def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
         """The search space around each image, at the largest budget."""
 
+    def searched_by(self, attack: Attack) -> Attack:
+        """The attack as it searches this threat; the default is the attack itself.
+
+        Raises:
+            StudyError: it cannot.
+        """
+        return attack
+
 
 class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
@@ -127,6 +140,8 @@ class Attack(Part):
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False
+    #: Does it look for misclassified images? Where it looks for something else, every budget is searched alone.
+    seeks_errors: ClassVar[bool] = True
 
     @abstractmethod
     def search(
@@ -172,6 +187,29 @@ class Probe(Part):
         """
 
 
+class Explainer(Part):
+    """What in an image speaks for a class, as a map over the image."""
+
+    #: Can a map be differentiated in the images and in the weights? Only then can it be trained or attacked.
+    differentiable: ClassVar[bool] = True
+    #: What a map of a class adds up to its logit by, up to a constant of the class: the mean or the sum over it.
+    adds_up: ClassVar[Literal["mean", "sum"] | None] = None
+    #: Is a map a change of the image, so that a picture shows it added to the image?
+    changes_images: ClassVar[bool] = False
+
+    @abstractmethod
+    def explain(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """Maps float32 [n, c', h', w'] of images float32 [n, c, h, w] in [0, 1], one for each class of `labels`.
+
+        `labels` is int64 [n]; an image may be there several times, once for each class that is asked about.
+        Works without gradients too; the map is attached to a graph where gradients are on and the images,
+        or weights of the model, ask for one.
+
+        Raises:
+            NotExplainable: it has no map of such a model.
+        """
+
+
 class Metric(Part):
     """Rows of scores from rows of records."""
 
@@ -191,6 +229,18 @@ class Metric(Part):
     @abstractmethod
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """Scores of what the scope says; `clean` holds the same model and data without a threat."""
+
+
+class Generator(Part):
+    """A generative model of images, which makes an image of a code and a class."""
+
+    @abstractmethod
+    def load(self, device: str) -> Decoder:
+        """The generator on a device; the same fields give the same images.
+
+        Raises:
+            StudyError: a file is missing, holds code, or does not suit the architecture; a library is missing.
+        """
 
 
 class Recipe(Part):
@@ -216,7 +266,7 @@ class Executor(Part):
     """Where shards are computed."""
 
     @abstractmethod
-    def run(self, worker: Worker, shards: Iterable[Shard]) -> Generator[Outcome, None, None]:
+    def run(self, worker: Worker, shards: Iterable[Shard]) -> collections.abc.Generator[Outcome, None, None]:
         """The outcome of every shard, in any order, as they finish.
 
         A shard that fails is an outcome too (`worker.work` never raises for one). Closing the iterator

@@ -12,7 +12,7 @@ from classrob.catalog import Catalog
 from classrob.errors import StudyError, nearest
 from classrob.identity import digest, engine_digest, identity
 from classrob.live import Samples
-from classrob.parts import Attack, Certifier, Dataset, Metric, Model, Probe, Threat
+from classrob.parts import Attack, Certifier, Dataset, Explainer, Metric, Model, Probe, Threat
 from classrob.records import Shard
 from classrob.study import Study
 from classrob.subset import opened
@@ -64,6 +64,7 @@ class Condition:
     attack: Named[Attack]
     certifier: Named[Certifier] | None = None
     watches: tuple[Watch, ...] = ()
+    explainers: tuple[Named[Explainer], ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -135,8 +136,11 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
     datasets = list(_named(study.dataset, "dataset", catalog, base))
     threats = list(_threats(study, catalog, base))
     watched = _watches(study, [threat.name for threat, *_ in threats], catalog, base)
+    explainers = tuple(_named(study.explainer, "explainer", catalog, base))
     return tuple(
-        Condition(m, d, threat, attack, proof, tuple(w for w, names in watched if threat.name in names))
+        Condition(
+            m, d, threat, attack, proof, tuple(w for w, names in watched if threat.name in names), explainers
+        )
         for m in models
         for d in datasets
         for threat, attack, proof in threats
@@ -207,7 +211,7 @@ def _attack(
         raise StudyError(
             f"{where} '{entry['use']}' needs gradients, and threat '{threat_name}' has no slope to climb"
         )
-    return Named(_name(entry, where), attack)
+    return Named(_name(entry, where), threat.searched_by(attack))
 
 
 def _certifier(
@@ -265,7 +269,9 @@ def _cut(
         kept = frozenset(i for i in indices if i in pictured)
         # What a probe records of the model stands in the shard of the first samples alone.
         first = ["first"] if holds_constants(condition, indices) else []
-        address = digest(key, ids, sorted(samples.id(i) for i in kept), *first)
+        explained = [(e.name, identity(e.part)) for e in condition.explainers] if kept else []
+        pictures_of = sorted(samples.id(i) for i in kept)
+        address = digest(key, ids, pictures_of, *first, *([explained] if explained else []))
         yield Shard(address, index, indices, kept)
 
 

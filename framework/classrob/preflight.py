@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from classrob.errors import NotCertifiable, NotObservable, StudyError, one_line
+from classrob.errors import NotCertifiable, NotExplainable, NotObservable, StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
 from classrob.plan import Condition
 from classrob.streams import Streams
@@ -61,6 +61,7 @@ def preflight(worker: Worker, wanted: set[int]) -> Iterator[Note]:
         samples = worker.samples(condition)
         yield from noted(_predicts(classifier, condition, samples), *of_pair)
         yield from noted(_observable(classifier, condition, samples), *of_pair)
+        yield from noted(_explainable(classifier, condition, samples), *of_pair)
 
 
 def _finite(classifier: Classifier) -> None:
@@ -151,6 +152,19 @@ def _observable(classifier: Classifier, condition: Condition, samples: Samples) 
                 f"model '{classifier.name}' on '{condition.dataset.name}': probe '{watch.probe.name}' records "
                 f"nothing: {one_line(error)}"
             )
+
+
+def _explainable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
+    """A note for every explainer that has no map of the model: then its pictures are left out."""
+    if not condition.explainers:
+        return
+    batch = _first(classifier, condition, samples)
+    for one in condition.explainers:
+        try:
+            with classifier.frozen(), torch.no_grad():
+                one.part.explain(classifier, batch.images, batch.labels)
+        except NotExplainable as error:
+            yield f"model '{classifier.name}': explainer '{one.name}' draws nothing: {one_line(error)}"
 
 
 def _first(classifier: Classifier, condition: Condition, samples: Samples) -> Batch:

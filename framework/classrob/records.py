@@ -126,13 +126,32 @@ class Example:
     gain: float
 
 
+class Drawing(NamedTuple):
+    """An explanation of a pictured sample, as PNG bytes.
+
+    Attributes:
+        sample, budget: as in the example that it belongs to.
+        explainer: what the study calls the explainer.
+        original, perturbed: the true class's map of either image, both on one scale; red speaks for the class,
+            blue against it. Of an explainer whose maps change images, the changed images.
+        difference: perturbed minus original, on a scale of its own.
+    """
+
+    sample: str
+    budget: float | None
+    explainer: str
+    original: bytes
+    perturbed: bytes
+    difference: bytes
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a shard: its records, or the one line that says why there are none.
 
     `failures` maps sample ids to the reason why the sample has no record (a broken image). `trials` are
-    the verdicts of an ensemble's members, each on its own; `observations` what probes recorded; `how` says
-    how the model was run.
+    the verdicts of an ensemble's members, each on its own; `observations` what probes recorded; `drawings` how
+    explainers see the examples; `how` says how the model was run.
     """
 
     shard: Shard
@@ -143,6 +162,7 @@ class Outcome:
     trace: str | None = None
     trials: list[Trial] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
+    drawings: list[Drawing] = field(default_factory=list)
     how: dict[str, int | bool | float] = field(default_factory=dict)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)

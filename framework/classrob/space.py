@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
 
 from classrob.streams import Streams
+
+if TYPE_CHECKING:
+    from classrob.live import Classifier
 
 #: So many numbers of a tensor are worked on at a time, where there is a cache to stay in.
 CACHED = 50_000
@@ -24,13 +28,17 @@ CACHED = 50_000
 class Space(ABC):
     """The images within `budget` of each centre; subclasses are frozen dataclasses.
 
-    Every tensor field has the samples as its first dimension, so that rows can be selected.
+    Every tensor field has the samples as its first dimension, so that rows can be selected; a field may also
+    be a tuple of spaces, of which the same rows are.
 
     Attributes:
         budget: float32 [n], the largest distance allowed to each sample, in the threat's own unit.
     """
 
     budget: Tensor
+
+    #: The range of the rendered pixels; what lies beyond is cut off by the judge.
+    box: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     @abstractmethod
     def centre(self) -> Tensor:
@@ -93,4 +101,20 @@ class Space(ABC):
     def select(self, index: Tensor | slice) -> Self:
         """The space of some rows; `index` is int64 (rows may repeat), bool, or a slice, which copies nothing."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})
+        rows = {k: _selected(v, index) for k, v in fields.items() if isinstance(v, Tensor | tuple)}
+        return dataclasses.replace(self, **rows)
+
+
+def _selected(value: Any, index: Tensor | slice) -> Any:
+    """Some rows of a tensor, or of every space in a tuple; another tuple as it is."""
+    if isinstance(value, tuple):
+        return tuple(one.select(index) if isinstance(one, Space) else one for one in value)
+    return value[index]
+
+
+class Telling(Space):
+    """A space that tells more of a point than its distance; kept beside the verdicts, like what probes record."""
+
+    @abstractmethod
+    def tell(self, classifier: Classifier, z: Tensor) -> Mapping[str, Tensor]:
+        """Columns by name, float32 [n] or [n, d], finite, of judged points z; the names are always the same."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from classrob.plan import Condition, Plan
 
 #: Raised when the schema changes; an older store is refused, not migrated, while there is one version.
-VERSION = 4
+VERSION = 5
 _APPLICATION = 0x636C7262  # "clrb", so that no other SQLite file is taken for a run
 
 SCHEMA = """
@@ -55,6 +55,9 @@ CREATE TABLE example (
     shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, label INTEGER NOT NULL,
     predicted INTEGER NOT NULL, budget REAL, distance REAL, original BLOB NOT NULL, perturbed BLOB NOT NULL,
     difference BLOB NOT NULL, gain REAL NOT NULL);
+CREATE TABLE drawing (
+    shard INTEGER NOT NULL REFERENCES shard ON DELETE CASCADE, sample TEXT NOT NULL, budget REAL,
+    explainer TEXT NOT NULL, original BLOB NOT NULL, perturbed BLOB NOT NULL, difference BLOB NOT NULL);
 CREATE VIEW judgement AS
     SELECT c.model, c.dataset, c.threat, c.attack, r.sample,
            json_extract(c.classes, '$[' || r.label || ']') AS label, r.budget,
@@ -69,6 +72,7 @@ _PACK = "INSERT INTO pack VALUES (?, ?, ?)"
 _TRIAL = "INSERT INTO trial VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _OBSERVATION = "INSERT INTO observation VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _EXAMPLE = "INSERT INTO example VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DRAWING = "INSERT INTO drawing VALUES (?, ?, ?, ?, ?, ?, ?)"
 #: The tables that hold a shard's rows, in the order in which they are written.
 _COPIED = (
     ("record", _RECORD),
@@ -76,6 +80,7 @@ _COPIED = (
     ("trial", _TRIAL),
     ("observation", _OBSERVATION),
     ("example", _EXAMPLE),
+    ("drawing", _DRAWING),
 )
 
 
@@ -168,6 +173,7 @@ class Store:
                 for e in outcome.examples
             ]
             db.executemany(_EXAMPLE, examples)
+            db.executemany(_DRAWING, [(row, *drawing) for drawing in outcome.drawings])
 
     def adopt(self, other: Store, keys: Iterable[str]) -> int:
         """Copy finished shards from another run's store; returns how many."""
@@ -216,6 +222,8 @@ def _condition(index: int, condition: Condition, plan: Plan) -> tuple[Any, ...]:
     for watch in condition.watches:
         fields = watch.probe.part.model_dump(mode="json")
         parts[f"probe {watch.probe.name}"] = {"budgets": watch.budgets, **fields}
+    for one in condition.explainers:
+        parts[f"explainer {one.name}"] = one.part.model_dump(mode="json")
     attack = None if condition.attack.name == "none" else condition.attack.name
     return (
         index,

@@ -1,10 +1,12 @@
-"""An opened data set cut to what the study asks for: `classes`, `limit`, `stratify`."""
+"""An opened data set cut to what the study asks for: `classes`, `limit`, `stratify`, `shuffle`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+
+import numpy as np
 
 from classrob.errors import StudyError, nearest
 from classrob.images import Picture
@@ -45,10 +47,13 @@ def opened(dataset: Dataset, name: str) -> Samples:
     whole = dataset.open()
     classes, keep = _classes(dataset, whole, name)
     indices: Sequence[int] = range(len(whole))
+    if dataset.shuffle is not None and dataset.limit is not None:
+        indices = np.random.RandomState(dataset.shuffle).permutation(len(whole)).tolist()
     if keep is not None:
         indices = [i for i in indices if whole.label(i) in keep]
     if dataset.limit is not None:
-        indices = _balanced(whole, indices, dataset.limit) if dataset.stratify else indices[: dataset.limit]
+        chosen = _balanced(whole, indices, dataset.limit) if dataset.stratify else indices[: dataset.limit]
+        indices = sorted(chosen)
     if not len(indices):
         raise StudyError(f"data set '{name}' is empty")
     return Subset(whole, indices, classes)
@@ -74,9 +79,9 @@ def _classes(dataset: Dataset, whole: Samples, name: str) -> tuple[tuple[str, ..
 
 
 def _balanced(whole: Samples, indices: Sequence[int], limit: int) -> list[int]:
-    """The first samples of every class in turn, back in their own order."""
+    """The first samples of every class in turn."""
     by_class: dict[int, list[int]] = {}
     for i in indices:
         by_class.setdefault(whole.label(i), []).append(i)
     rounds = (i for turn in range(len(indices)) for rows in by_class.values() for i in rows[turn : turn + 1])
-    return sorted(islice(rounds, limit))
+    return list(islice(rounds, limit))

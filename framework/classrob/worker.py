@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from classrob.catalog import Catalog
+from classrob.drawings import drawings
 from classrob.errors import ClassrobError, StudyError, one_line
 from classrob.live import ROWS, Batch, Classifier, Samples
 from classrob.observing import observations
@@ -22,6 +23,7 @@ from classrob.parts import Model
 from classrob.pictures import example
 from classrob.plan import Condition, Named, conditions, holds_constants
 from classrob.records import Outcome, Shard
+from classrob.space import Telling
 from classrob.streams import Streams, key_of
 from classrob.study import Study
 from classrob.subset import opened
@@ -121,19 +123,23 @@ class Worker:
         # An attack that draws from torch's own generator, against the law, at least repeats itself.
         torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)
         wanted = {self.samples(condition).id(i) for i in shard.pictures}
+        space = threat.open(batch, classifier, streams.fork("threat"))
+        watch = {level for one in condition.watches for level in one.levels(threat.budgets)}
+        if isinstance(space, Telling):
+            watch.update(range(len(threat.budgets)))
         sweep = Sweep(
             classifier,
             attack.part,
             attack.name,
-            threat.open(batch, classifier, streams.fork("threat")),
+            space,
             batch,
             streams,
             threat.budgets,
-            nested=threat.nested,
+            nested=threat.nested and attack.part.seeks_errors,
             exhaustive=self.study.exhaustive,
             spot_check=self.study.spot_check,
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
-            watch=frozenset(level for watch in condition.watches for level in watch.levels(threat.budgets)),
+            watch=frozenset(watch),
             certifier=None if condition.certifier is None else condition.certifier.part,
         )
         ledger = sweep.run()
@@ -141,6 +147,7 @@ class Worker:
             shard,
             ledger.records(batch.ids),
             examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
+            drawings=list(drawings(sweep, ledger, condition.explainers)),
             trials=ledger.trials(batch.ids),
             observations=list(
                 observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any, ClassVar, Self, final
 
-import torch
 from pydantic import Field, model_validator
-from torch import nn
 
-from classrob.errors import StudyError, nearest, one_line
 from classrob.fields import Code, File
 from classrob.images import Fit
 from classrob.live import Classifier
-from classrob.loading import load_file
 from classrob.parts import Model
+from classrob_base.factory import function_at, module_of
 from classrob_base.normalise import Channels, Mean, Normalised, Size, Std, agree
 from classrob_base.rectifier import Rectified, Rectifier
 from classrob_base.weights import put, state_of
@@ -53,7 +49,7 @@ class TorchModel(Model):
         """The function's argument `classes` or `num_classes`, where it has one, and the seed, filled in."""
         fresh: dict[str, Any] = {} if "seed" in self.model_fields_set else {"seed": seed}
         try:
-            takes = inspect.signature(self._function()).parameters
+            takes = inspect.signature(function_at(self.factory)).parameters
         except (TypeError, ValueError):  # a callable that tells no signature
             takes = {}
         named = next((name for name in ("classes", "num_classes") if name in takes), None)
@@ -67,7 +63,7 @@ class TorchModel(Model):
         Raises:
             StudyError: the function fails or returns no module, or the weights do not fit.
         """
-        module = self._made()
+        module = module_of(self.factory, self.arguments, self.seed)
         if self.weights is not None:
             put(state_of(self.weights), module, self.weights, f"'{self.factory}'")
         channels = self.channels
@@ -77,24 +73,3 @@ class TorchModel(Model):
             module = Normalised(module, self.mean, self.std)
             channels = channels or (3 if len(self.mean) == 3 else None)
         return Classifier(module.to(device), fit=Fit(size=self.size, channels=channels), device=device)
-
-    def _function(self) -> Callable[..., Any]:
-        path, _, name = self.factory.rpartition(":")
-        names = vars(load_file(path))
-        if name not in names:
-            raise StudyError(f"{path} has no '{name}'{nearest(name, names)}")
-        return names[name]
-
-    def _made(self) -> nn.Module:
-        function = self._function()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(
-                self.seed
-            )  # what the weights do not set is the same every time
-            try:
-                module = function(**self.arguments)
-            except Exception as error:  # the function is the user's own code and may raise anything
-                raise StudyError(f"'{self.factory}' raised {one_line(error)}") from error
-        if not isinstance(module, nn.Module):
-            raise StudyError(f"'{self.factory}' must return a torch.nn.Module, not a {type(module).__name__}")
-        return module

@@ -9,7 +9,7 @@ and the distances are the smallest that were judged, which can only make the are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, final
 
@@ -18,7 +18,7 @@ import numpy as np
 from classrob.parts import Metric
 from classrob.statistics.intervals import ALPHA
 from classrob.table import Score, Table
-from classrob_classwise.distances import COLUMNS, groups
+from classrob_classwise.distances import COLUMNS, Group, groups
 
 #: Random curves from which an interval's ends are read; their number is worth 3 % of an interval's length.
 DRAWS = 4000
@@ -109,14 +109,18 @@ class AccuracyRobustnessArea(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """One score over all samples, one for each class; n counts samples."""
-        found = list(groups(table))
-        alike: dict[int, list[int]] = {}
-        for place, group in enumerate(found):
-            alike.setdefault(len(group.distance), []).append(place)
-        scores: dict[int, Score] = {}
-        for n, places in alike.items():
-            distances = np.stack([found[place].distance for place in places])
-            measured = areas(distances, found[0].largest, 1 / len(table.classes))
-            for place, value, low, high in zip(places, *(ends.tolist() for ends in measured), strict=True):
-                scores[place] = Score(found[place].label, "ara", value, low, high, n)
-        yield from (scores[place] for place in range(len(found)))
+        yield from area_scores(list(groups(table)), len(table.classes), "ara")
+
+
+def area_scores(found: Sequence[Group], classes: int, name: str) -> Iterator[Score]:
+    """The areas of groups of samples with one largest budget, against a guess among so many classes."""
+    alike: dict[int, list[int]] = {}
+    for place, group in enumerate(found):
+        alike.setdefault(len(group.distance), []).append(place)
+    scores: dict[int, Score] = {}
+    for n, places in alike.items():
+        distances = np.stack([found[place].distance for place in places])
+        measured = areas(distances, found[0].largest, 1 / classes)
+        for place, value, low, high in zip(places, *(ends.tolist() for ends in measured), strict=True):
+            scores[place] = Score(found[place].label, name, value, low, high, n)
+    yield from (scores[place] for place in range(len(found)))

@@ -37,9 +37,13 @@ class Group(NamedTuple):
     largest: float
 
 
-def groups(table: Table) -> Iterator[Group]:
-    """All samples of a sweep, then each class that has any; nothing without a budget."""
-    rows = table.where(~np.isnan(table["budget"]))
+def groups(table: Table, broken: np.ndarray[Any, Any] | None = None) -> Iterator[Group]:
+    """All samples of a sweep, then each class that has any; nothing without a budget.
+
+    A row counts as broken where it is misclassified, or where `broken` [n] says so.
+    """
+    attacked = ~np.isnan(table["budget"])
+    rows = table.where(attacked)
     if not len(rows):
         return
     largest = float(rows["budget"].max())
@@ -47,7 +51,7 @@ def groups(table: Table) -> Iterator[Group]:
     label = np.empty(at.max() + 1, np.int64)
     label[at] = rows["label"]
     known = np.where(np.isnan(rows["distance"]), rows["budget"], rows["distance"])
-    broken = rows["predicted"] != rows["label"]
+    broken = rows["predicted"] != rows["label"] if broken is None else broken[attacked]
     distance = np.full(len(label), np.inf)
     # the judge allows a rounding more than the largest budget
     np.minimum.at(distance, at[broken], np.minimum(known[broken], largest))

@@ -8,7 +8,7 @@ hook in any module.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -26,7 +26,7 @@ from classrob.parts import Probe
 ROUNDING = 1e-3
 
 #: Everything that multiplies by a matrix: the places of the two factors, and whether weights are [d, k] there.
-_PRODUCTS: Mapping[Any, tuple[int, int, bool]] = {
+PRODUCTS: Mapping[Any, tuple[int, int, bool]] = {
     F.linear: (0, 1, False),
     F.conv2d: (0, 1, False),
     torch.conv2d: (0, 1, False),
@@ -81,16 +81,20 @@ class _Watch(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, and look at it."""
         kwargs = kwargs or {}
-        if func in _PRODUCTS:
-            given = [
-                *args,
-                *(kwargs[name] for name in ("input", "mat1", "weight", "mat2", "other") if name in kwargs),
-            ]
-            first, second, turned = _PRODUCTS[func]
-            x, weight = given[first], given[second]
+        if func in PRODUCTS:
+            x, weight = factors(func, args, kwargs)
             if weight.ndim in (2, 4) and weight.shape[2:] in ((), (1, 1)):
-                self.last = x, weight.mT if turned else weight
+                self.last = x, weight
         return func(*args, **kwargs)
+
+
+def factors(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """What a product of `PRODUCTS` multiplies: the input, and the weights with their outputs first."""
+    names = ("input", "mat1", "weight", "mat2", "other")
+    given = [*args, *(kwargs[name] for name in names if name in kwargs)]
+    first, second, turned = PRODUCTS[func]
+    weights = given[second]
+    return given[first], weights.mT if turned and weights.ndim > 1 else weights
 
 
 def _features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,7 +167,7 @@ def test_list_and_describe(cli: Callable[..., Called]) -> None:
     rows = json.loads(cli("list", "threats", "--format", "json").out)
     assert {"lp/linf", "lp/l2", "base/none"} <= {row["name"] for row in rows}
     assert all(set(row) >= {"name", "summary", "plugin"} for row in rows)
-    assert [r["name"] for r in json.loads(cli("list", "threats", "l*", "--format", "json").out)] == [
+    assert [r["name"] for r in json.loads(cli("list", "threats", "lp/*", "--format", "json").out)] == [
         "lp/linf",
         "lp/l2",
         "lp/l1",

@@ -18,6 +18,8 @@ from . import (
     broken_certifiers,
     broken_datasets,
     broken_executors,
+    broken_explainers,
+    broken_generators,
     broken_metrics,
     broken_models,
     broken_parts,
@@ -36,6 +38,8 @@ MODULES: dict[str, ModuleType] = {
     "certifier": broken_certifiers,
     "probe": broken_probes,
     "metric": broken_metrics,
+    "explainer": broken_explainers,
+    "generator": broken_generators,
     "recipe": broken_recipes,
     "executor": broken_executors,
 }

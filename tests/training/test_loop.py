@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from classrob import Classifier, Course, Fit, GradientRecipe, Mark, Model, Step, Trained
 from classrob.errors import ClassrobError, StoreError, StudyError
-from classrob.testing.tiny import Halves, Pupil, Quarters
+from classrob.testing.pupil import Halves, Pupil
+from classrob.testing.tiny import Quarters
 from classrob.training.checkpoint import NAME, Checkpoint, Progress
 from classrob.training.optimising import augmented, optimizer_of, rate_of
 from classrob.training.shelf import Shelf, parted

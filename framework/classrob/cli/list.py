@@ -16,7 +16,7 @@ from classrob.errors import UsageError, nearest
 @FORMAT
 def command(kinds: str, pattern: str, style: str) -> None:
     """List the parts of KINDS (models, datasets, threats, attacks, certifiers, probes, metrics,
-    recipes, executors).
+    explainers, generators, recipes, executors).
 
     PATTERN filters by name, with * and ?; 'timm/resnet*' looks into a family.
     """

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from classrob.packing import COLUMNS, Pack, join
-from classrob.records import Example
+from classrob.records import Drawing, Example
 from classrob.store import Store
 from classrob.table import Columns, Observed, Table
 
@@ -193,6 +193,16 @@ class Results:
         query = """SELECT e.* FROM plan p JOIN shard s ON s.key = p.shard JOIN example e ON e.shard = s.id
                    WHERE p.condition = ? ORDER BY p.position, e.rowid"""
         return [Example(*rest) for _, *rest in self.store.connection.execute(query, (condition.id,))]
+
+    def drawings(self, condition: Stored) -> dict[tuple[str, float | None], list[Drawing]]:
+        """The explanations of a condition's pictures, by sample and budget."""
+        query = """SELECT d.* FROM plan p JOIN shard s ON s.key = p.shard JOIN drawing d ON d.shard = s.id
+                   WHERE p.condition = ? ORDER BY p.position, d.rowid"""
+        found: dict[tuple[str, float | None], list[Drawing]] = {}
+        for _, *rest in self.store.connection.execute(query, (condition.id,)):
+            one = Drawing(*rest)
+            found.setdefault((one.sample, one.budget), []).append(one)
+        return found
 
     def failures(self) -> list[Failure]:
         """What could not be measured, and why."""

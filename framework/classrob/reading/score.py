@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from classrob.reading.results import Results, Stored
 from classrob.table import Score, Table
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One score with all that it belongs to; the keys are a contract with other programs."""
 
     model: str
@@ -33,7 +33,7 @@ class Row:
 
     def as_dict(self) -> dict[str, str | float | int | None]:
         """The row as plain data."""
-        return dict(vars(self))
+        return self._asdict()
 
 
 def scores(results: Results, catalog: Catalog) -> list[Row]:
@@ -106,5 +106,5 @@ def _rows(
 
 
 def _row(where: tuple[str, str, str | None], budget: float | None, attack: str | None, score: Score) -> Row:
-    numbers = score.value, score.low, score.high, score.n
-    return Row(*where, budget, attack, None, score.name, score.label, *numbers)
+    label, name, value, low, high, n = score
+    return Row(*where, budget, attack, None, name, label, value, low, high, n)

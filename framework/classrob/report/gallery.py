@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from classrob.reading.results import Results
-from classrob.records import Example
+from classrob.records import Drawing, Example
 from classrob.report.facts import View
 from classrob.report.form import budget, quoted
 
@@ -24,8 +24,18 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
+class Maps:
+    """An explanation of a sample: of the original, of the perturbed image, and what changed; data URLs."""
+
+    explainer: str
+    original: str
+    perturbed: str
+    difference: str
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One sample's three images as data URLs, with what is to be said of them."""
+    """One sample's three images as data URLs, with what is to be said of them, and its explanations."""
 
     original: str
     perturbed: str
@@ -38,6 +48,7 @@ class Picture:
     predicted: str
     fooled: bool
     gain: str
+    maps: tuple[Maps, ...] = ()
 
 
 @dataclass
@@ -80,12 +91,15 @@ def portraits(results: Results, views: Sequence[View]) -> dict[tuple[int, int], 
     room = PORTRAIT_BYTES
     for view in views:
         kept = [] if view.stored.clean else results.examples(view.stored)
+        drawn = results.drawings(view.stored) if kept else {}
         fooled = [one for one in kept if one.predicted != one.label and one.distance]
         for one in sorted(fooled, key=lambda e: e.distance or 0.0):
             mine = found.setdefault((view.index, one.label), [])
-            room -= (size := len(one.original) + len(one.perturbed) + len(one.difference))
+            maps = drawn.get((one.sample, one.budget), [])
+            triples = [(e.original, e.perturbed, e.difference) for e in (one, *maps)]
+            room -= (size := sum(len(image) for triple in triples for image in triple))
             if len(mine) < PORTRAITS and room >= 0:
-                mine.append(_picture(one, view.stored.classes))
+                mine.append(_picture(one, view.stored.classes, maps))
             else:
                 room += size
     return found
@@ -116,7 +130,7 @@ def _shelves(view: View, examples: Sequence[Example]) -> list[tuple[Shelf, list[
     return found
 
 
-def _picture(one: Example, classes: Sequence[str]) -> Picture:
+def _picture(one: Example, classes: Sequence[str], maps: Sequence[Drawing] = ()) -> Picture:
     distance = "" if one.distance is None else f"{one.distance:.4g}"
     return Picture(
         *(_url(image) for image in (one.original, one.perturbed, one.difference)),
@@ -128,6 +142,10 @@ def _picture(one: Example, classes: Sequence[str]) -> Picture:
         predicted=classes[one.predicted],
         fooled=one.predicted != one.label,
         gain=f"{one.gain:.3g}",
+        maps=tuple(
+            Maps(e.explainer, *(_url(image) for image in (e.original, e.perturbed, e.difference)))
+            for e in maps
+        ),
     )
 
 

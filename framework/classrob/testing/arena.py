@@ -79,6 +79,20 @@ def network() -> nn.Module:
     return _drawn(layers, "network")
 
 
+def pooling() -> nn.Module:
+    """A convolutional network whose logits are a linear layer on the mean of features over all places."""
+    layers = nn.Sequential(
+        nn.Conv2d(CHANNELS, 8, 3, padding=1),
+        nn.GELU(),
+        nn.Conv2d(8, 12, 3, stride=2),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(12, CLASSES),
+    )
+    return _drawn(layers, "pooling")
+
+
 def linear() -> nn.Module:
     """A linear network, in which the steepest step is the best one."""
     return _drawn(nn.Sequential(nn.Flatten(), nn.Linear(CHANNELS * SIDE * SIDE, 2)), "linear")

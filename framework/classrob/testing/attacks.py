@@ -132,6 +132,8 @@ def finds_what_random_search_finds(subject: Subject) -> None:
     """With a large budget it breaks half of a linear model's samples or more, and no fewer than chance."""
     if not subject.part.needs:
         raise Skipped("it looks at nothing, so it need not find anything")
+    if not subject.part.seeks_errors:
+        raise Skipped("it looks for something else than errors")
     pixels = [(name, threat) for name, threat in threats(subject.catalog) if threat.pixels]
     if not pixels:
         raise Skipped("no threat of pixels is installed")

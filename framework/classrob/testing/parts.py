@@ -24,7 +24,7 @@ def is_frozen(subject: Subject) -> None:
 def survives_json(subject: Subject) -> None:
     """Written to JSON and read again it is an equal part with the same identity."""
     part = subject.part
-    again = type(part).model_validate_json(part.model_dump_json(), context={"base": subject.base})
+    again = type(part).model_validate_json(part.model_dump_json(), context=subject.context)
     changed = [name for name in type(part).model_fields if getattr(again, name) != getattr(part, name)]
     ensure(not changed, f"field '{', '.join(changed)}' comes back from JSON with another value")
     ensure(again == part, "it comes back from JSON as another part: state outside of its fields?")
@@ -37,7 +37,7 @@ def refuses_unknown_fields(subject: Subject) -> None:
     """A field that it does not have is an error, so that a typing error is never ignored."""
     stranger = "no_such_field"
     try:
-        subject.cls.model_validate({**subject.fields, stranger: 1}, context={"base": subject.base})
+        subject.cls.model_validate({**subject.fields, stranger: 1}, context=subject.context)
     except ValidationError as error:
         if any(
             fault["type"] == "extra_forbidden" and fault["loc"] == (stranger,) for fault in error.errors()

@@ -12,8 +12,9 @@ from classrob.catalog import Catalog
 from classrob.errors import ClassrobError, NotObservable
 from classrob.images import Fit
 from classrob.live import Batch, Classifier
-from classrob.observing import observed
+from classrob.observing import checked, observed
 from classrob.parts import Probe
+from classrob.space import Telling
 from classrob.streams import Streams
 from classrob.testing.arena import CHANNELS, SIDE, linear, network
 from classrob.testing.subject import Subject
@@ -91,7 +92,7 @@ def leaves_no_trace(subject: Subject) -> None:
 
 
 def recorded(catalog: Catalog, ids: Sequence[str]) -> dict[str, tuple[bool, Any, Any]]:
-    """What every installed probe records of the kit's network: for tables with columns of probes.
+    """What every installed probe and space records of the kit's network: for tables with such columns.
 
     By column: whether it is of the model, and the numbers of unperturbed and of perturbed images.
     """
@@ -107,6 +108,27 @@ def recorded(catalog: Catalog, ids: Sequence[str]) -> dict[str, tuple[bool, Any,
             continue
         for column, value in clean.items():
             found[column] = column in part.constant, value.numpy(), moved[column].numpy()
+    return found | _told(catalog, classifier, batch)
+
+
+def _told(catalog: Catalog, classifier: Classifier, batch: Batch) -> dict[str, tuple[bool, Any, Any]]:
+    """What the spaces of installed threats tell of centres, and of random points."""
+    found: dict[str, tuple[bool, Any, Any]] = {}
+    streams = Streams.keyed(0, "kit", list(batch.ids), "told")
+    for offer in catalog.list("threat"):
+        if offer.component.name == "*":
+            continue
+        try:
+            cls = catalog.part_class("threat", offer.name)[0]
+            space = Subject.of("threat", offer.name, cls, catalog).part.open(batch, classifier, streams)
+            if not isinstance(space, Telling):
+                continue
+            with classifier.frozen():
+                points = (space.centre(), space.start(streams.fork("start")))
+                still, moved = (checked(space.tell(classifier, z), offer.name, len(batch)) for z in points)
+        except (ClassrobError, Skipped):  # which its own checks report
+            continue
+        found |= {column: (False, still[column].numpy(), moved[column].numpy()) for column in still}
     return found
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from classrob.live import Classifier, bare
 from classrob.parts import Dataset
+from classrob.testing.pupil import Halves, Pupil
 from classrob.testing.subject import Subject
-from classrob.testing.tiny import Halves, Pupil, Quarters
+from classrob.testing.tiny import Quarters
 from classrob.testing.verdict import ensure
 from classrob.training.course import Course, Mark, Trained
 

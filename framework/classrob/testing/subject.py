@@ -21,7 +21,10 @@ from classrob.parts import Part
 from classrob.testing.verdict import Skipped
 
 #: Values for required fields that every part of a kind has; the first that the part accepts is taken.
-EXAMPLES: dict[str, tuple[Any, ...]] = {"budgets": ((0.1, 0.3), (1, 2))}
+EXAMPLES: dict[str, tuple[Any, ...]] = {
+    "budgets": ((0.1, 0.3), (1, 2)),
+    "generator": ({"use": "classrob.testing.tiny:Tints"},),
+}
 
 
 @dataclass
@@ -47,6 +50,11 @@ class Subject:
     def of(cls, kind: str, name: str, part: type[Part], catalog: Catalog, **rest: Any) -> Self:
         """The subject of a class that is at hand."""
         return cls(kind, name, lambda: part, catalog, **rest)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What fields are read in: where paths start, and where names are looked up."""
+        return {"base": self.base, "catalog": self.catalog}
 
     @cached_property
     def cls(self) -> type[Part]:
@@ -76,7 +84,7 @@ class Subject:
 
     def _made(self, examples: Mapping[str, Any]) -> Part | StudyError:
         try:
-            return self.cls.model_validate({**examples, **self.fields}, context={"base": self.base})
+            return self.cls.model_validate({**examples, **self.fields}, context=self.context)
         except ValidationError as error:
             return StudyError(f"{self.kind} '{self.name}': {explain(error, list(self.cls.model_fields))}")
 

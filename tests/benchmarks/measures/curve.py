@@ -26,6 +26,9 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--precisions", nargs="*", default=["float32", "bfloat16"], help="of classrob's curve"
     )
     parser.add_argument(
+        "--runs", nargs="*", default=["float32"], help="precisions of whole runs, a process for each thread"
+    )
+    parser.add_argument(
         "--reference",
         nargs="*",
         default=["2/255"],
@@ -48,6 +51,10 @@ def measure(arguments: argparse.Namespace) -> None:
         seconds, row = timed(partial(curve, subject, precision, arguments.now), arguments.now)
         tool = "classrob" if precision == "float32" else f"classrob {precision}"
         say("curve", tool=tool, **same, budgets=list(BUDGETS), seconds=round(seconds, 2), **row)
+    for precision in arguments.runs:
+        seconds, row = timed(partial(whole, subject, precision), arguments.now)
+        tool = "classrob, a whole run" if precision == "float32" else f"classrob {precision}, a whole run"
+        say("curve", tool=tool, **same, budgets=list(BUDGETS), seconds=round(seconds, 2), **row)
     if arguments.reference and importable("curve", ["reference"]):
         for budget in arguments.reference:
             work = partial(reference, subject, budget, arguments.batch, 0, arguments.now)
@@ -68,3 +75,12 @@ def curve(subject: Subject, precision: str, now: Now) -> dict[str, Any]:
         "forwards": int(ledger.queries.sum()),
         "refuted": int((ledger.basis == "refuted").sum()),
     }
+
+
+def whole(subject: Subject, precision: str) -> dict[str, Any]:
+    """What `classrob run --workers` does; its passes are those of the sweep."""
+    budgets = tuple(float(Fraction(budget)) for budget in BUDGETS)
+    attack = {"use": "curve", "precision": precision}
+    standing = subject.run(attack, budgets, torch.get_num_threads())
+    robust = [round(float(share), 4) for share in standing.float().mean(1)]
+    return {"robust": robust, "attacks": {}, "gradients": 0, "forwards": 0, "refuted": 0}

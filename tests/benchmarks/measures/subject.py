@@ -75,15 +75,17 @@ class Subject:
                 self.classifier, attack, name, space, self.batch, streams, threat.budgets, spot_check=0.02
             ).run()
 
-    def run(self, attack: dict[str, Any], budget: float, workers: int = 1, seed: int = 0) -> Tensor:
-        """A whole run from nothing: model, data, tuning, clean images, store; bool [n], which stand.
+    def run(
+        self, attack: dict[str, Any], budgets: tuple[float, ...], workers: int = 1, seed: int = 0
+    ) -> Tensor:
+        """A whole run from nothing: model, data, tuning, clean images, store; bool [budgets, n], which stand.
 
         Each of several processes gets one share of the images.
         """
         import sqlite3
 
         model, data = setting(self.which)
-        threat = {"use": "linf", "budgets": [budget], "attack": attack}
+        threat = {"use": "linf", "budgets": list(budgets), "attack": attack}
         study = make_study(
             {
                 "name": "benchmark",
@@ -100,9 +102,9 @@ class Subject:
             failed = run(study, Path(folder), out, options={"workers": workers})
             assert not failed, "shards failed"
             with sqlite3.connect(out / STORE) as db:
-                query = "SELECT sample, correct FROM judgement WHERE threat = 'linf'"
-                correct = dict(db.execute(query).fetchall())
-        return torch.tensor([bool(correct[sample]) for sample in self.batch.ids])
+                query = "SELECT sample, budget, correct FROM judgement WHERE threat = 'linf'"
+                correct = {(sample, budget): bool(is_so) for sample, budget, is_so in db.execute(query)}
+        return torch.tensor([[correct[sample, budget] for sample in self.batch.ids] for budget in budgets])
 
 
 def stands(ledger: Ledger, level: int = 0) -> Tensor:

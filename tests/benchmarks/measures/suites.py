@@ -123,7 +123,7 @@ def ours(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[
 def whole(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[str, Any]:
     """What `classrob run --workers` does; passes are not counted here, they are those of the sweep."""
     workers = torch.get_num_threads()
-    standing = subject.run({"use": RUNS[tool]}, float(Fraction(budget)), workers, seed)
+    standing = subject.run({"use": RUNS[tool]}, (float(Fraction(budget)),), workers, seed)[0]
     return {
         "workers": workers,
         "robust": round(float(standing.float().mean()), 4),

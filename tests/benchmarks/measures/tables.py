@@ -135,8 +135,8 @@ def _curve(rows: Sequence[Row]) -> None:
                 r["threads"],
                 len(r["budgets"]) if len(r["budgets"]) > 1 else r["budgets"][0],
                 f"{r['seconds']:.1f}",
-                f"{r['gradients']:,}",
-                f"{r['forwards']:,}",
+                f"{r['gradients']:,}" if r["forwards"] else "",
+                f"{r['forwards']:,}" if r["forwards"] else "",
                 " … ".join(_percent(x) for x in dict.fromkeys((r["robust"][0], r["robust"][-1]))),
             )
             for r in rows

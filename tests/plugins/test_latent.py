@@ -1,0 +1,468 @@
+"""Latent space: closed forms, codes that are known or found, generators from files, and a study with three spaces."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from classrob.catalog import Catalog
+from classrob.decoder import Decoder
+from classrob.errors import StudyError
+from classrob.identity import identity
+from classrob.images import Fit
+from classrob.judge import judge
+from classrob.live import Batch, Classifier
+from classrob.parts import Attack
+from classrob.reading.results import Results
+from classrob.reading.score import Row, scores
+from classrob.run import run
+from classrob.streams import Streams
+from classrob.study import make_study
+from classrob.testing import conformance
+from classrob.testing.tiny import Tints
+from classrob_latent.codes import Encoding, codes_of, searched
+from classrob_latent.files import Autoencoder, Classwise, Conditional
+from classrob_latent.generated import Generated
+from classrob_latent.loaded import Loaded, loaded
+from classrob_latent.search import LatentSearch
+from classrob_latent.space import CodeBall
+from classrob_latent.threat import Latent, kept
+from classrob_lp.minimum_norm import MinimumNorm
+
+NETS = Path(__file__).parents[1] / "nets.py"
+
+test_conformance = conformance("latent", fields={"latent/latent-search": {"steps": 6, "restarts": 2}})
+
+
+# -- closed forms -----------------------------------------------------------------------------------
+
+
+class Linear(nn.Module):
+    """Codes [n, 64] to 100 pixels around mid-grey."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
+        return 0.5 + (codes @ self.get_buffer("matrix").T).view(-1, 1, 10, 10)
+
+
+def linear_world(n: int, turn: Tensor | None = None) -> tuple[Classifier, CodeBall, Batch, Tensor]:
+    """A linear decoder before a linear classifier of two classes; the smallest scaled distance of each code."""
+    draw = torch.Generator().manual_seed(0)
+    matrix = 0.005 * torch.randn(100, 64, generator=draw)
+    weight, bias = torch.randn(2, 100, generator=draw), torch.randn(2, generator=draw)
+    code = torch.randn(n, 64, generator=draw)
+    if turn is not None:
+        matrix, code = matrix @ turn.T, code @ turn.T
+    head = nn.Linear(100, 2)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(bias - weight.sum(1) * 0.5)
+    classifier = Classifier(nn.Sequential(nn.Flatten(), head), batch_size=64)
+    shrunk = kept(1.0)
+    normal = (weight[1] - weight[0]) @ matrix
+    height = shrunk * code @ normal + bias[1] - bias[0]
+    labels = (height > 0).long()
+    decoder = Decoder(Linear(matrix), (64,), (1, 10, 10))
+    images = decoder(code, labels)
+    space = CodeBall(
+        torch.full((n,), 2.5),
+        images,
+        labels,
+        code,
+        torch.zeros(n),
+        torch.ones(n, dtype=torch.bool),
+        decoder,
+        shrunk,
+        0.7,
+    )
+    batch = Batch(tuple(map(str, range(n))), images, labels)
+    return classifier, space, batch, height.abs() / normal.norm() / math.sqrt(64)
+
+
+def found(attack: Attack, n: int = 200, turn: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The distances that an attack finds, infinite where none, and the smallest ones."""
+    classifier, space, batch, smallest = linear_world(n, turn)
+    streams = Streams.keyed(0, "linear", batch.ids, "")
+    with classifier.frozen():
+        verdict = judge(classifier, space, batch, attack.search(classifier, space, batch, streams, None))
+    return torch.where(verdict.broken, verdict.distance, torch.inf), smallest
+
+
+@pytest.mark.parametrize("attack", [LatentSearch(), MinimumNorm()], ids=["latent-search", "minimum-norm"])
+def test_searches_never_beat_the_smallest_distance_and_nearly_reach_it(attack: Attack) -> None:
+    distance, smallest = found(attack)
+    within = smallest < 2.4
+    ratio = (distance / smallest)[within]
+    assert within.sum() >= 150
+    assert ratio.isfinite().all()
+    assert float(ratio.min()) >= 1 - 1e-4
+    assert float(ratio.median()) <= 1.02
+
+
+def test_as_published_the_search_ends_a_little_further_out() -> None:
+    """Section 2.2's own parameters: the median ratio of the authors' search is 1.034."""
+    distance, smallest = found(LatentSearch(centred=False, bisections=0))
+    ratio = (distance / smallest)[smallest < 2.4]
+    assert float(ratio.min()) >= 1 - 1e-4
+    assert 1.005 <= float(ratio.median()) <= 1.06
+
+
+def test_the_first_success_is_enough_where_any_will_do() -> None:
+    some, smallest = found(LatentSearch(goal="any"), n=60)
+    near, _ = found(LatentSearch(), n=60)
+    reached = smallest < 2.4
+    assert (some.isfinite() == near.isfinite())[reached].all()
+    assert float(some[reached].mean()) > float(near[reached].mean())
+
+
+def test_severity_does_not_change_when_the_codes_are_turned() -> None:
+    turn = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(1)))[0]
+    straight, _ = found(MinimumNorm(), n=60)
+    turned, _ = found(MinimumNorm(), n=60, turn=turn)
+    assert torch.allclose(straight, turned, rtol=2e-3)
+
+
+def test_the_decay_of_the_paper() -> None:
+    assert 1 - kept(0.5) == pytest.approx(0.10557281, abs=1e-8)
+    assert 1 - kept(1.0) == pytest.approx(0.29289322, abs=1e-8)
+
+
+@given(noise=st.floats(0.0, 50.0))
+def test_noise_keeps_codes_on_the_prior(noise: float) -> None:
+    """Variance 1 before is variance 1 after, and the decay gives the noise back."""
+    assert kept(noise) ** 2 * (1 + noise**2) == pytest.approx(1.0)
+    if noise > 1e-3:
+        assert math.sqrt(1 / kept(noise) ** 2 - 1) == pytest.approx(noise, rel=1e-4)
+
+
+def test_noisy_codes_have_the_variance_of_the_prior() -> None:
+    catalog = Catalog.installed()
+    module = Linear(0.01 * torch.eye(100)[:, :64])
+    ids = [str(i) for i in range(400)]
+    code = Streams.keyed(0, "codes", ids, "").normal(64)
+    from classrob_latent.noise import Noisy
+
+    keys = Streams.keyed(0, "noise", ids, "").keys[:, None]
+    blank, labels = torch.zeros(400, 1, 10, 10), torch.zeros(400, dtype=torch.int64)
+    for magnitude in (0.25, 1.0, 4.0):
+        size = torch.full((400,), magnitude)
+        space = Noisy(size, blank, labels, code, size > 0, keys, Decoder(module, (64,), (1, 10, 10)))
+        codes = 100 * (space.render(keys).flatten(1)[:, :64] - 0.5)
+        assert float(codes.var()) == pytest.approx(1.0, abs=0.03)
+        assert float((codes * code).mean()) == pytest.approx(kept(magnitude), abs=0.03)
+    assert catalog.find("threat", "latent-noise")
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000), size=st.floats(1e-6, 1e3), budget=st.floats(1e-4, 10.0))
+def test_projection_ends_inside_and_on_the_ray(seed: int, size: float, budget: float) -> None:
+    _, space, _, _ = linear_world(3)
+    space = space.at(torch.full((3,), budget))
+    z = space.centre() + size * torch.randn(3, 64, generator=torch.Generator().manual_seed(seed))
+    inside = space.project(z)
+    assert (space.distance(inside) <= budget * (1 + 1e-5) + 1e-6).all()
+    one, other = (inside - space.centre()).flatten(1), (z - space.centre()).flatten(1)
+    along = (one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1)).clamp_min(1e-12)
+    assert (along > 0.999).all() or budget < 1e-3 or size < 1e-3
+
+
+# -- codes ------------------------------------------------------------------------------------------
+
+
+def test_generated_images_bring_their_codes_along() -> None:
+    generator = Tints()
+    samples = Generated(generator=generator, count=10).open()
+    batch, broken = samples.read(range(10), Fit())
+    assert batch is not None
+    assert not broken
+    assert batch.labels.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    codes = codes_of(loaded(generator, "cpu"), batch, Encoding())
+    assert codes.drawn.all()
+    assert torch.allclose(loaded(generator, "cpu").decoder(codes.code, batch.labels), batch.images, atol=1e-6)
+    other = codes_of(Loaded(generator.load("cpu"), "another"), batch, Encoding(steps=1, restarts=1))
+    assert not other.drawn.any()
+
+
+def test_shares_of_classes_hold_in_every_part() -> None:
+    samples = Generated(generator=Tints(), count=100, shares=(0.583, 0.417, 0, 0)).open()
+    labels = [samples.label(i) for i in range(100)]
+    assert (labels.count(0), labels.count(1)) == (58, 42)
+    assert labels[:50].count(0) in (29, 30)
+    with pytest.raises(StudyError, match="4 numbers from 0 up"):
+        Generated(generator=Tints(), shares=(1.0, 2.0)).open()
+
+
+def test_codes_are_found_by_descent_from_several_starts() -> None:
+    decoder = Tints().load("cpu")
+    ids = [f"x{i}" for i in range(12)]
+    true = Streams.keyed(0, "true", ids, "").normal(6)
+    labels = torch.arange(12) % 4
+    images = decoder(true, labels)
+    streams = Streams.keyed(0, "encode", ids, "")
+    near, error = searched(decoder, images, labels, streams, Encoding(restarts=4, steps=80))
+    assert float(error.max()) < 0.03
+    assert torch.allclose(decoder(near, labels), images, atol=0.15)
+    _, once = searched(decoder, images, labels, streams, Encoding(restarts=1, steps=10))
+    assert (once >= error).all()
+    alone, _ = searched(decoder, images[5:6], labels[5:6], streams.select(torch.tensor([5])), Encoding(4, 80))
+    assert torch.allclose(alone, near[5:6], atol=1e-5)
+
+
+def test_a_poor_code_is_flagged() -> None:
+    generator = loaded(Tints(), "cpu")
+    images = torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[1:] = generator.decoder(
+        torch.randn(15, 6, generator=torch.Generator().manual_seed(1)), torch.zeros(15).long()
+    )
+    batch = Batch(tuple(f"r{i}" for i in range(16)), images, torch.zeros(16, dtype=torch.int64))
+    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 4)))
+    space = Latent(generator=Tints()).open(batch, classifier, Streams.keyed(0, "d", batch.ids, ""))
+    assert isinstance(space, CodeBall)
+    with classifier.frozen():
+        told = space.tell(classifier, space.centre())
+    assert told["latent-poor"].tolist() == [1.0] + [0.0] * 15
+    assert told["latent-drawn"].sum() == 0
+
+
+# -- generators from files --------------------------------------------------------------------------
+
+GENERATORS = """\
+import torch
+from torch import nn
+
+
+class One(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 36)
+
+    def forward(self, z):
+        return torch.tanh(self.linear(z)).reshape(-1, 1, 6, 6)
+
+
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.back = nn.Linear(8, 36), nn.Linear(36, 5)
+
+    def forward(self, z, labels):
+        known = nn.functional.one_hot(labels, 3).float()
+        return torch.tanh(self.linear(torch.cat([z, known], 1))).view(-1, 1, 6, 6)
+
+    def encode(self, images, labels):
+        return self.back(images.flatten(1))
+
+
+class Auto(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(5, 36), nn.Linear(36, 5)
+
+    def encode(self, images):
+        return self.down(images.flatten(1))
+
+    def decode(self, z):
+        return torch.sigmoid(self.up(z)).view(-1, 1, 6, 6)
+
+
+class Fickle(One):
+    def forward(self, z):
+        return super().forward(z) if float(z.sum()) > -1e9 else z
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "made.py").write_text(GENERATORS)
+    draw = torch.Generator().manual_seed(0)
+    state = {
+        f"{k}.linear.{n}": torch.randn(s, generator=draw)
+        for k in range(3)
+        for n, s in (("weight", (36, 5)), ("bias", (36,)))
+    }
+    save_file(state, tmp_path / "three.safetensors")
+    return tmp_path
+
+
+def fields(files: Path, factory: str, **rest: Any) -> dict[str, Any]:
+    return {"factory": f"{files / 'made.py'}:{factory}", "code": [5], **rest}
+
+
+@pytest.mark.parametrize("kind", ["classwise", "conditional", "autoencoder"])
+def test_generators_of_files_keep_their_promises(kind: str, files: Path) -> None:
+    from classrob.testing.cases import cases
+    from classrob.testing.subject import subjects
+
+    given = {
+        "classwise": fields(files, "One", weights=str(files / "three.safetensors")),
+        "conditional": fields(files, "Mixed", classes=3),
+        "autoencoder": fields(files, "Auto"),
+    }[kind]
+    results = [
+        c.run() for c in cases(subjects(f"latent/{kind}", Catalog.installed(), {f"latent/{kind}": given}))
+    ]
+    assert not [one for one in results if one.result == "FAILED"]
+    assert sum(one.result == "skipped" for one in results) <= 1
+
+
+def test_networks_of_all_classes_at_once_are_those_in_turn(files: Path) -> None:
+    weights = files / "three.safetensors"
+    at_once = Classwise.model_validate(fields(files, "One", weights=weights)).load("cpu")
+    in_turn = Classwise.model_validate(fields(files, "Fickle", weights=weights)).load("cpu")
+    kinds = [type(one.module.module).__name__ for one in (at_once, in_turn)]
+    assert kinds == ["Stacked", "InTurn"]
+    codes, labels = torch.randn(20, 5), torch.arange(20) % 3
+    assert torch.allclose(at_once(codes, labels), in_turn(codes, labels), atol=1e-6)
+    assert at_once.classes == 3
+
+
+def test_what_does_not_fit_is_one_line(files: Path) -> None:
+    weights = files / "three.safetensors"
+    with pytest.raises(StudyError, match="takes no codes of shape"):
+        Classwise.model_validate({**fields(files, "One", weights=weights), "code": [7]}).load("cpu")
+    with pytest.raises(StudyError, match="without `decode`"):
+        Autoencoder.model_validate(fields(files, "Mixed")).load("cpu")
+    with pytest.raises(StudyError, match="must be led by their class"):
+        save_file({"linear.weight": torch.zeros(1)}, files / "bare.safetensors")
+        Classwise.model_validate(fields(files, "One", weights=files / "bare.safetensors")).load("cpu")
+    decoder = Conditional.model_validate(fields(files, "Mixed", classes=3)).load("cpu")
+    with pytest.raises(StudyError, match="knows 3 classes"):
+        decoder(torch.zeros(2, 5), torch.tensor([0, 3]))
+
+
+def test_a_part_as_a_field_counts_for_the_identity(files: Path) -> None:
+    one, other = (
+        Latent(generator=Autoencoder.model_validate(fields(files, "Auto", prior=prior)))
+        for prior in (True, False)
+    )
+    assert identity(one) != identity(other)
+    again = Latent.model_validate_json(one.model_dump_json())
+    assert again == one
+    assert identity(again) == identity(one)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nowhere", "no generator is called 'nowhere'"),
+        ({"use": "conditional", "factory": "x.py:f"}, "no such file"),
+        ({"factory": "x.py:f"}, "a table with `use`"),
+        (7, "a table with `use`"),
+        ({"use": "linf"}, "it names a part of kind 'threat'"),
+    ],
+)
+def test_a_wrong_generator_in_a_study_is_one_line(given: Any, said: str) -> None:
+    with pytest.raises(StudyError, match=said) as error:
+        Catalog.installed().make("threat", "latent", {"generator": given}, Path.cwd(), "[[threat]] 1")
+    assert "generator" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+# -- a study ----------------------------------------------------------------------------------------
+
+
+def wgan(shared: Path) -> dict[str, Any]:
+    weights = shared / "models" / "mnist-latent-wgan-generators.safetensors"
+    return {
+        "use": "classwise",
+        "factory": f"{NETS}:mnist_wgan_generator",
+        "weights": str(weights),
+        "code": [64],
+    }
+
+
+def arch0(shared: Path, name: str) -> dict[str, Any]:
+    weights = shared / "models" / f"mnist-latent-arch0-{name}.safetensors"
+    return {"use": "torch", "name": name, "factory": f"{NETS}:mnist_latent_arch0", "weights": str(weights)}
+
+
+def rows_of(data: dict[str, Any], folder: Path) -> list[Row]:
+    study = make_study({"name": "latent", "pictures": 0, **data})
+    assert run(study, folder, folder / "run") == 0
+    with Results.open(folder / "run") as results:
+        return scores(results, Catalog.installed())
+
+
+def one(rows: list[Row], metric: str, **rest: Any) -> Row:
+    (row,) = [
+        r
+        for r in rows
+        if r.metric == metric and r.label is None and all(getattr(r, k) == v for k, v in rest.items())
+    ]
+    return row
+
+
+def test_one_study_three_spaces_two_attacks(shared: Path, tmp_path: Path) -> None:
+    """`pgd` and `apgd-ce` as they are, in the codes of a GAN, in turns and shifts, and in pixels."""
+    attacks = [{"use": "pgd", "steps": 8}, {"use": "apgd-ce", "steps": 8}]
+    threats = [
+        {"use": "latent", "generator": wgan(shared), "budgets": [0.5, 1.5], "attack": attacks},
+        {"use": "rotation-translation", "budgets": [1.0], "attack": attacks},
+        {"use": "linf", "budgets": [0.2], "attack": attacks},
+        {"use": "latent-noise", "generator": wgan(shared), "budgets": [1.0]},
+    ]
+    data = [{"use": "generated", "generator": wgan(shared), "count": 20}]
+    rows = rows_of({"model": [arch0(shared, "plain")], "dataset": data, "threat": threats}, tmp_path)
+    for threat, budget in (("latent", 1.5), ("rotation-translation", 1.0), ("linf", 0.2)):
+        for attack in ("pgd", "apgd-ce"):
+            assert (one(rows, "accuracy", threat=threat, attack=attack, budget=budget).value or 0.0) < 0.5
+            assert one(rows, "mean-distance", threat=threat, attack=attack).n == 20
+    mine = {"threat": "latent", "attack": "apgd-ce"}
+    for paper, general in (("LAGS", "latent-severity"), ("LGA", "generation-accuracy")):
+        assert one(rows, paper, **mine).value == one(rows, general, **mine).value is not None
+    assert one(rows, "LAGA", **mine, budget=0.5).value == one(rows, "accuracy", **mine, budget=0.5).value
+    assert one(rows, "LLNA", threat="latent-noise").value == one(rows, "local-noise-accuracy").value
+    assert one(rows, "generation-accuracy", **mine).value == one(rows, "accuracy", threat="none").value
+    by_class = [r for r in rows if r.metric == "LAGS" and r.attack == "pgd" and r.label is not None]
+    assert [r.n for r in by_class] == [2] * 10
+    assert not [r for r in rows if r.metric in ("LARS", "LRA", "reconstruction-accuracy")]
+
+
+def test_rows_do_not_depend_on_batch_or_shard(shared: Path, tmp_path: Path) -> None:
+    data = {
+        "model": [arch0(shared, "robust")],
+        "dataset": [{"use": "generated", "generator": wgan(shared), "count": 12}],
+        "threat": [
+            {
+                "use": "latent",
+                "generator": wgan(shared),
+                "attack": [{"use": "latent-search", "steps": 15, "restarts": 2}],
+            }
+        ],
+        "metric": [{"use": "latent-severity"}, {"use": "latent-shift"}],
+    }
+    whole = rows_of({**data, "batch_size": 64}, tmp_path / "a")
+    parts = rows_of({**data, "batch_size": 1, "shard_size": 5}, tmp_path / "b")
+    assert len(whole) == len(parts) > 20
+    for a, b in zip(whole, parts, strict=True):
+        assert (a.metric, a.label, a.n) == (b.metric, b.label, b.n)
+        assert a.value == pytest.approx(b.value, abs=1e-5)
+
+
+def test_real_images_are_encoded(shared: Path, tmp_path: Path) -> None:
+    path = str(shared / "data" / "mnist" / "test.parquet")
+    data = {
+        "model": [arch0(shared, "plain")],
+        "dataset": [{"use": "parquet", "name": "mnist", "path": path, "limit": 20}],
+        "threat": [{"use": "latent", "generator": wgan(shared), "budgets": [2.5], "attack": "minimum-norm"}],
+    }
+    rows = rows_of(data, tmp_path)
+    assert one(rows, "LRA").value == one(rows, "reconstruction-accuracy").value
+    assert (one(rows, "LRA").value or 0.0) >= 0.9
+    assert (
+        0.09 <= (one(rows, "reconstruction-error").value or 0.0) <= 0.18
+    )  # published: 0.275 / 2, of test images
+    assert one(rows, "poor-reconstructions").n == 20
+    assert 0.0 < (one(rows, "LARS").value or 0.0) < 1.0
+    assert not [r for r in rows if r.metric in ("LAGS", "LGA", "LAGA")]
