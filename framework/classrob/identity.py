@@ -21,6 +21,7 @@ from classrob.parts import Part
 ENGINE = (
     "certification",
     "decoder",
+    "detecting",
     "ensemble",
     "images",
     "judge",
