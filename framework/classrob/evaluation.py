@@ -66,7 +66,7 @@ class Run:
         Raises:
             UsageError: pandas is not installed.
         """
-        return _frame([row.as_dict() for row in self.rows], list(Row.__dataclass_fields__))
+        return _frame([row.as_dict() for row in self.rows], list(Row._fields))
 
     def failures(self) -> list[str]:
         """Why samples or shards were not measured, a line each."""

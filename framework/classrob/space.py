@@ -10,7 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ CACHED = 50_000
 class Space(ABC):
     """The images within `budget` of each centre; subclasses are frozen dataclasses.
 
-    Every tensor field has the samples as its first dimension, so that rows can be selected.
+    Every tensor field has the samples as its first dimension, so that rows can be selected; a field may also
+    be a tuple of spaces, of which the same rows are.
 
     Attributes:
         budget: float32 [n], the largest distance allowed to each sample, in the threat's own unit.
@@ -100,7 +101,15 @@ class Space(ABC):
     def select(self, index: Tensor | slice) -> Self:
         """The space of some rows; `index` is int64 (rows may repeat), bool, or a slice, which copies nothing."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return dataclasses.replace(self, **{k: v[index] for k, v in fields.items() if isinstance(v, Tensor)})
+        rows = {k: _selected(v, index) for k, v in fields.items() if isinstance(v, Tensor | tuple)}
+        return dataclasses.replace(self, **rows)
+
+
+def _selected(value: Any, index: Tensor | slice) -> Any:
+    """Some rows of a tensor, or of every space in a tuple; another tuple as it is."""
+    if isinstance(value, tuple):
+        return tuple(one.select(index) if isinstance(one, Space) else one for one in value)
+    return value[index]
 
 
 class Telling(Space):

@@ -173,6 +173,8 @@ class Sweep:
 
     def _drawn(self, z: Tensor, samples: np.ndarray, levels: np.ndarray) -> Tensor:
         """z scaled to the budgets of lower levels."""
+        if not len(samples):  # not every space can render nothing
+            return z
         space = self._space(samples, levels)
         return space.project(
             space.shrink(z, (space.budget / space.distance(z).clamp_min(1e-12)).clamp(max=1.0))

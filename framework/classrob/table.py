@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """One number with its sample size and 95 % interval.
 
     `label` is a class name, or None for all classes together. `value` is None where it is undefined

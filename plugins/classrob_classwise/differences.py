@@ -97,12 +97,14 @@ class WeakClasses(Metric):
         sure = p <= ALPHA
         for name, side in (("weak-classes", apart < 0), ("strong-classes", apart > 0)):
             yield Score(None, name, float((sure & side).sum()), None, None, len(there))
-        for i, index in enumerate(there):
-            label, size = table.classes[index], int(n[i])
-            yield Score(label, "class-difference", float(apart[i]), float(low[i]), float(high[i]), size)
-            yield Score(label, "class-difference-p", float(p[i]), None, None, size)
-            if not sure[i] and np.isfinite(more[i]):
-                yield Score(label, "samples-needed", float(more[i]), None, None, size)
+        more = np.where(sure, np.nan, more)
+        columns = (column.tolist() for column in (there, apart, low, high, p, more, n))
+        for index, value, least, largest, chance, lacking, size in zip(*columns, strict=True):
+            label = table.classes[index]
+            yield Score(label, "class-difference", value, least, largest, size)
+            yield Score(label, "class-difference-p", chance, None, None, size)
+            if lacking == lacking:  # not NaN
+                yield Score(label, "samples-needed", lacking, None, None, size)
 
 
 @final
@@ -132,19 +134,40 @@ class RobustnessBias(Metric):
         if len(there) < 2:
             return
         hits, n = rows.of_class(rows["predicted"] == rows["label"])[there], size[there]
-        one, other = np.triu_indices(len(there), 1)
-        smooth = (hits + 1) / (n + 2)
-        variance = smooth * (1 - smooth) / (n + 2)
-        p = 2 * ndtr(-np.abs(smooth[one] - smooth[other]) / np.sqrt(variance[one] + variance[other]))
-        most = np.argsort(p, kind="stable")[: self.pairs]
-        adjusted = holm(p[most].tolist(), tests=len(p))
-        weaker = np.where(hits[one] / n[one] <= hits[other] / n[other], one, other)[most]
-        stronger = (one + other)[most] - weaker
+        one, other, p = _furthest(hits, n, self.pairs)
+        adjusted = np.array(holm(p.tolist(), tests=len(n) * (len(n) - 1) // 2))
+        weaker = np.where(hits[one] / n[one] <= hits[other] / n[other], one, other)
+        stronger = one + other - weaker
         apart, low, high = difference(hits[stronger], n[stronger], hits[weaker], n[weaker])
-        for at in np.lexsort((stronger, weaker)):
-            i, j = weaker[at], stronger[at]
-            label, of = table.classes[there[i]], int(n[i] + n[j])
-            to = table.classes[there[j]]
-            ends = float(apart[at]), float(low[at]), float(high[at])
-            yield Score(label, f"robustness-bias-to/{to}", *ends, of)
-            yield Score(label, f"robustness-bias-p-to/{to}", float(adjusted[at]), None, None, of)
+        order = np.lexsort((stronger, weaker))
+        columns = (there[weaker], there[stronger], apart, low, high, adjusted, n[weaker] + n[stronger])
+        for i, j, value, least, largest, chance, of in zip(
+            *(column[order].tolist() for column in columns), strict=True
+        ):
+            label, to = table.classes[i], table.classes[j]
+            yield Score(label, f"robustness-bias-to/{to}", value, least, largest, of)
+            yield Score(label, f"robustness-bias-p-to/{to}", chance, None, None, of)
+
+
+def _furthest(hits: Array, n: Array, most: int) -> tuple[Array, Array, Array]:
+    """The pairs of classes that differ most significantly: two classes and the p value, each [≤ most].
+
+    By p value, then by class. Classes of equal counts have equal p values, so that these are computed once for
+    each two counts there are, and of half a million pairs only those are looked at that can be among the first.
+    """
+    base = int(n.max()) + 1
+    counts, kind, size = np.unique(n * base + hits, return_inverse=True, return_counts=True)
+    of, right = np.divmod(counts, base)
+    smooth = (right + 1) / (of + 2)
+    variance = smooth * (1 - smooth) / (of + 2)
+    apart = np.abs(smooth[:, None] - smooth)
+    p = 2 * ndtr(-apart / np.sqrt(variance[:, None] + variance))
+    pairs = size[:, None] * size  # each counts twice, but for those of a class with itself
+    pairs[np.diag_indices_from(pairs)] -= size
+    order = np.argsort(p, None)
+    enough = np.searchsorted(pairs.reshape(-1)[order].cumsum(), 2 * most)
+    far = p <= p.reshape(-1)[order[min(enough, len(order) - 1)]]
+    one, other = np.nonzero(np.triu(far[kind[:, None], kind], 1))
+    found = p[kind[one], kind[other]]
+    first = np.argsort(found, kind="stable")[:most]
+    return one[first], other[first], found[first]

@@ -89,10 +89,15 @@ def _verdicts(table: Table) -> tuple[list[str], Array, Array]:
 
     Of samples that every condition has.
     """
-    pairs = list(zip(table["threat"].tolist(), table["attack"].tolist(), strict=True))
+    threat, attack = table["threat"], table["attack"]
+    # rows of a condition stand together; looking each of them up would take a second
+    begin = np.flatnonzero((threat[1:] != threat[:-1]) | (attack[1:] != attack[:-1])) + 1
+    begin = np.append(0, begin)[: len(threat)]
+    pairs = list(zip(threat[begin].tolist(), attack[begin].tolist(), strict=True))
     keys = sorted(set(pairs))
-    place = {pair: i for i, pair in enumerate(keys)}  # of few pairs; sorting all rows would take seconds
-    condition = np.fromiter((place[pair] for pair in pairs), np.int64, len(pairs))
+    place = {pair: i for i, pair in enumerate(keys)}
+    numbers = np.array([place[pair] for pair in pairs], np.int64)
+    condition = np.repeat(numbers, np.diff(begin, append=len(threat)))
     searched = Counter(threat for threat, _ in keys)
     names = [f"{threat} by {attack}" if searched[threat] > 1 else threat for threat, attack in keys]
     m, at = len(names), table.numbers

@@ -74,6 +74,8 @@ def judgements(table: Table) -> Judgements | None:
     known = {name for names in FAMILIES.values() for name in names}
     bare = {threat: str(threat).removeprefix("corruption/") for threat in set(table["threat"].tolist())}
     kept = [name for name in bare if bare[name] in known]
+    if not kept:
+        return None
     rows = np.flatnonzero(
         np.isin(table["threat"].astype(str), kept) & (table["attack"].astype(str) == "none")
     )

@@ -18,7 +18,7 @@ from classrob.streams import Streams
 
 
 class _Shifted(torch.autograd.Function):
-    """image + offset, cut to the box, in one pass; its gradient is the offset's own, on the faces too.
+    """image + offset, cut to the box, in one pass; its gradient is that of both, on the faces too.
 
     The gradient of a clamp at its bounds differs between releases of torch (2.13 passes it, 2.15 blocks
     it). Blocked, no black or white pixel would ever be attacked, and a model would look robust.
@@ -29,8 +29,8 @@ class _Shifted(torch.autograd.Function):
         return (images + z).clamp_(0.0, 1.0)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, Tensor]:
-        return None, grad_outputs[0]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        return grad_outputs[0], grad_outputs[0]
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def test_a_run_does_what_the_commands_do(net: Any, tmp_path: Path) -> None:
 def test_frames(net: Any) -> None:
     run = evaluate(net.linear())
     frame = run.scores()
-    assert list(frame.columns) == list(type(run.rows[0]).__dataclass_fields__)
+    assert list(frame.columns) == list(run.rows[0]._fields)
     assert len(frame) == len(run.rows)
     assert run.query("SELECT count(*) AS n FROM judgement")["n"].tolist() == [3 * 32]
     other = net.linear()

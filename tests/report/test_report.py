@@ -8,7 +8,6 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -230,7 +229,7 @@ def accuracies(view: View, values: dict[str, tuple[float, float, float]]) -> flo
     cut = view.cuts[0]
     assert cut is not None
     like = next(iter(view.scores["accuracy", cut].values()))
-    at = {k: replace(like, label=k, value=v, low=lo, high=hi, n=50) for k, (v, lo, hi) in values.items()}
+    at = {k: like._replace(label=k, value=v, low=lo, high=hi, n=50) for k, (v, lo, hi) in values.items()}
     view.scores["accuracy", cut] = {**at}
     view.scores.pop(("worst-class-accuracy", cut), None)
     return cut
@@ -319,12 +318,12 @@ def test_models_side_by_side_as_the_command_compares_them(tmp_path: Path) -> Non
 def test_unknown_metrics_and_detectors_are_shown_as_they_are(tmp_path: Path) -> None:
     with opened(tmp_path, Pretence(models={"net": 1.0})) as (results, scores):
         like = next(r for r in scores if (r.threat, r.budget) == ("linf", 0.15))
-        own = replace(like, metric="my-score", value=12.5, low=10.0, high=15.0, n=7)
+        own = like._replace(metric="my-score", value=12.5, low=10.0, high=15.0, n=7)
         scores += [
             own,
-            replace(own, label="3", value=2.25, low=None, high=None),
-            replace(own, budget=None, metric="over-all-budgets", label=None, value=0.125),
-            replace(own, metric="auroc", label=None, detector="energy", value=0.75),
+            own._replace(label="3", value=2.25, low=None, high=None),
+            own._replace(budget=None, metric="over-all-budgets", label=None, value=0.125),
+            own._replace(metric="auroc", label=None, detector="energy", value=0.75),
         ]
         said = text_of(render(results, scores))
     for wanted in (
@@ -366,8 +365,8 @@ def text_and_ends(row: Row) -> tuple[str, str]:
 def test_what_lies_beyond_the_largest_budget_is_said_to() -> None:
     like = Row("net", "digits", "linf", None, "pgd", None, "distance-median", "3", None, 0.25, None, 20)
     assert text_and_ends(like) == ("beyond", "0.25 or more")
-    assert text_and_ends(replace(like, value=0.3)) == ("0.3", "0.25 or more")
-    assert text_and_ends(replace(like, value=0.3, high=0.35)) == ("0.3", "0.25 to 0.35")
+    assert text_and_ends(like._replace(value=0.3)) == ("0.3", "0.25 or more")
+    assert text_and_ends(like._replace(value=0.3, high=0.35)) == ("0.3", "0.25 to 0.35")
 
 
 def test_a_study_without_accuracy_still_makes_a_page(tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from classrob.catalog import Catalog
-from classrob.cli.tabular import FORMAT, emit
+from classrob.cli.tabular import FORMAT, emit, write
 from classrob.reading.results import Results
 from classrob.reading.score import Row, scores
 from classrob.trials import Summary, summaries
 
 _TRIALS = [field.name for field in dataclasses.fields(Summary)]
-_COLUMNS = [field.name for field in dataclasses.fields(Row)]
 
 
 @click.command("show")
@@ -40,7 +39,7 @@ def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
             found = [summary for c in results.conditions for summary in summaries(results, c)]
             emit([dataclasses.asdict(one) for one in found], style, _TRIALS)
             return
-    emit([row.as_dict() for row in read(folder)], style, _COLUMNS)
+    write(read(folder), style, Row._fields)
 
 
 def read(folder: Path) -> list[Row]:

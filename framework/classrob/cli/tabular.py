@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -22,50 +22,65 @@ FORMAT = click.option(
 )
 
 
-def emit(rows: Sequence[dict[str, Any]], style: str, columns: Sequence[str] | None = None) -> None:
+def emit(rows: Sequence[Mapping[str, Any]], style: str, columns: Sequence[str] | None = None) -> None:
     """Write rows that share their keys; JSON is a list of objects, and nothing else goes with it."""
     names = list(columns or (rows[0] if rows else ()))
+    write([tuple(row[name] for name in names) for row in rows], style, names)
+
+
+def write(rows: Sequence[tuple[Any, ...]], style: str, names: Sequence[str]) -> None:
+    """Write rows of as many values as there are names."""
     match style:
         case "json":
-            click.echo(
-                json.dumps([{n: row[n] for n in names} for row in rows], ensure_ascii=False, allow_nan=False)
-            )
+            objects = [dict(zip(names, row, strict=True)) for row in rows]
+            click.echo(json.dumps(objects, ensure_ascii=False, allow_nan=False))
         case "csv":
             file = io.StringIO()
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
-            writer.writerows([["" if row[n] is None else row[n] for n in names] for row in rows])
+            writer.writerows(rows)  # None is written as nothing
             click.echo(file.getvalue(), nl=False)
         case "markdown":
-            lines: list[Sequence[str]] = [
-                names,
-                ["---"] * len(names),
-                *zip(*_columns(rows, names), strict=True),
-            ]
+            lines = [names, ["---"] * len(names), *zip(*map(_texts, _columns(rows, names)), strict=True)]
             _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines)
         case _:
-            filled = [[name, *column] for name, column in zip(names, _columns(rows, names), strict=True)]
-            padded = [map(str.ljust, column, repeat(max(map(len, column)))) for column in filled]
+            padded = map(_padded, names, _columns(rows, names))
             _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * len(names)
+
+
+class _Written(dict[Any, str]):
+    """Values as text, each made when it is first asked for: a name or a rate may occur a thousand times."""
+
+    def __missing__(self, value: Any) -> str:
+        self[value] = text = _cell(value)
+        return text
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    kinds = set(map(type, values)) - {type(None)}
+    alike = len(kinds) == 1 and kinds <= {str, int, float}  # 1 and 1.0 are equal, and written differently
+    return list(map(_Written().__getitem__ if alike else _cell, values))
+
+
+def _padded(name: str, values: Sequence[Any]) -> Iterator[str]:
+    """A column under its name, every cell as wide as the widest."""
+    texts = [name, *_texts(values)]
+    return map(str.ljust, texts, repeat(max(map(len, texts))))
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value + 0.0:.4g}" if isinstance(value, float) else str(value)  # 0 has no sign
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "�" for c in text)  # names come from outside: no control codes
 
 
-def _columns(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Iterator[list[str]]:
-    """Each column as text; a name that occurs a thousand times is written once."""
-    for name in names:
-        values = [row[name] for row in rows]
-        texts = {value: _cell(value) for value in {v for v in values if isinstance(v, str)}}
-        yield [texts[v] if isinstance(v, str) else _cell(v) for v in values]
-
-
 def _echo(lines: Iterable[str]) -> None:
     """All lines in one piece: a call for each costs more than the rest of them."""
-    click.echo("".join(f"{line}\n" for line in lines), nl=False)
+    click.echo("\n".join([*lines, ""]), nl=False)

@@ -17,7 +17,7 @@ _TEXT = ("model", "dataset", "threat", "attack", "detector", "metric", "label")
 _SCORE = pa.schema(
     [
         (name, pa.int64() if name == "n" else pa.string() if name in _TEXT else pa.float64())
-        for name in Row.__dataclass_fields__
+        for name in Row._fields
     ]
 )
 _JUDGEMENT = pa.schema(

@@ -40,9 +40,10 @@ def rates(
     """
     if len(wrong := np.flatnonzero((hits < 0) | (hits > n))):
         raise ValueError(f"{hits[wrong[0]]} of {n[wrong[0]]} is no rate")
-    pairs, back = np.unique(np.stack([hits, n]), axis=1, return_inverse=True)
-    hits, n = pairs
-    back = back.reshape(-1)
+    n, hits = n.astype(np.int64), hits.astype(np.int64)
+    base = int(n.max(initial=0)) + 1
+    pairs, back = np.unique(n * base + hits, return_inverse=True)
+    n, hits = np.divmod(pairs, base)
     low, high = np.zeros(len(n)), np.ones(len(n))
     some, short = hits > 0, hits < n
     low[some] = _solve(hits[some], n[some], alpha / 2)

@@ -27,8 +27,8 @@ Array = np.ndarray[Any, Any]
 #: So many candidate spreads are drawn from.
 STEPS = 9
 #: So many draws of every candidate; of many classes, each draw of which says more, no fewer than LEAST.
-DRAWS, LEAST, TOTAL = 400, 20, 20_000
-#: With fewer draws than these, spreads of many classes are taken for normal rather than counted.
+DRAWS, LEAST, TOTAL = 400, 10, 20_000
+#: With fewer draws than these, half will do: spreads of many classes are taken for normal rather than counted.
 COUNTED = 100
 #: Of a class's distance from the mean, so many standard errors are taken for noise.
 NOISE = 0.8
@@ -80,9 +80,10 @@ def _spread(hits: tuple[int, ...], n: tuple[int, ...]) -> Spread:
     shape = _shape(rates, errors)
     far = float(rates.std()) + noise * (1 + 3 * np.sqrt(2 / max(len(n) - 1, 1)))
     stretched = np.clip(rates.mean() + np.linspace(0, far, STEPS)[:, None] * shape, 0, 1)
+    draws = min(DRAWS, TOTAL // len(n))
+    draws = draws if draws >= COUNTED else max(LEAST, draws // 2)
     found: list[Ends] = []
     for candidates, which in ((windows, (0,)), (stretched, (1, 2))):
-        draws = max(LEAST, min(DRAWS, TOTAL // len(n)))
         drawn = random.binomial(sizes, candidates[:, None, :], (STEPS, draws, len(n))) / sizes
         spreads, truth = measures(drawn), measures(candidates)
         found += [_ends(float(seen[i]), spreads[i], truth[i]) for i in which]
@@ -127,6 +128,12 @@ def _shape(rates: Array, errors: Array) -> Array:
     return shape / shape.std() if shape.std() > 1e-12 else np.zeros(len(rates))
 
 
+def _deviation(spreads: Array) -> Array:
+    """The standard deviation of each candidate's few draws [STEPS, draws], on those of its neighbours too."""
+    beside = np.pad(spreads.var(1, ddof=1), 1, "edge")
+    return np.sqrt((beside[:-2] + beside[1:-1] + beside[2:]) / 3)
+
+
 def _ends(seen: float, spreads: Array, truth: Array) -> Ends:
     """The interval from drawn spreads [STEPS, draws] of candidates whose own spreads are `truth` [STEPS]."""
     draws = spreads.shape[1]
@@ -134,7 +141,7 @@ def _ends(seen: float, spreads: Array, truth: Array) -> Ends:
         less, equal = (spreads < seen - 1e-12).mean(1), (np.abs(spreads - seen) <= 1e-12).mean(1)
         place = ndtri(((less + equal / 2) * draws + 0.5) / (draws + 1))
     else:
-        place = (seen - spreads.mean(1)) / np.maximum(spreads.std(1), 1e-12)
+        place = (seen - spreads.mean(1)) / np.maximum(_deviation(spreads), 1e-12)
     place = -np.minimum.accumulate(place)  # rising with the candidates' spread
     far = -float(ndtri(ALPHA / 2))
     rising = place + 1e-9 * np.arange(len(place))
