@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from classrob.parts import Attack as Attack
     from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
+    from classrob.parts import Detector as Detector
     from classrob.parts import Executor as Executor
     from classrob.parts import Explainer as Explainer
     from classrob.parts import Generator as Generator
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
     from classrob.pool import Live as Live
+    from classrob.scorer import Reference as Reference
+    from classrob.scorer import Scorer as Scorer
     from classrob.search import StepwiseAttack as StepwiseAttack
     from classrob.space import Space as Space
     from classrob.space import Telling as Telling
@@ -65,6 +68,7 @@ _HOME = {
     "Course": "training.course",
     "Dataset": "parts",
     "Decoder": "decoder",
+    "Detector": "parts",
     "Ensemble": "ensemble",
     "Executor": "parts",
     "Explainer": "parts",
@@ -83,9 +87,11 @@ _HOME = {
     "Model": "parts",
     "Probe": "parts",
     "Recipe": "parts",
+    "Reference": "scorer",
     "Run": "evaluation",
     "Samples": "live",
     "Score": "table",
+    "Scorer": "scorer",
     "Space": "space",
     "Step": "training.gradient",
     "StepwiseAttack": "search",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from classrob.decoder import Decoder
     from classrob.live import Batch, Classifier, Samples
     from classrob.records import Outcome, Shard
+    from classrob.scorer import Reference, Scorer
     from classrob.space import Space
     from classrob.streams import Streams
     from classrob.table import Score, Table
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from classrob.worker import Worker
 
 #: What an attack may look at.
-Need = Literal["labels", "logits", "gradients", "pixels"]
+Need = Literal["labels", "logits", "gradients", "pixels", "detector"]
 
 
 class Part(BaseModel, ABC):
@@ -136,7 +137,8 @@ class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
 
     #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held
-    #: to it by the conformance kit.
+    #: to it by the conformance kit. `detector`: it searches once against each detector of the study, which is
+    #: `classifier.scorer`.
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False
@@ -187,6 +189,21 @@ class Probe(Part):
         """
 
 
+class Detector(Part):
+    """A way to tell images that a model's prediction should not be trusted on."""
+
+    @abstractmethod
+    def fit(self, classifier: Classifier, reference: Reference) -> Scorer:
+        """What scores images, fitted on reference images and, where there are any, on outliers.
+
+        The same reference gives the same scores; random draws come from `reference.streams`.
+
+        Raises:
+            NotObservable: it finds nothing to work with in such a model; the text says why.
+            StudyError: the reference does not suffice, or a field does not suit the model.
+        """
+
+
 class Explainer(Part):
     """What in an image speaks for a class, as a map over the image."""
 
@@ -215,7 +232,9 @@ class Metric(Part):
 
     #: `budget`: computed at each budget alone. `sweep`: computed once from all budgets. `model`: computed once
     #: from all conditions of a model on a data set; the table then has the columns threat and attack.
-    scope: ClassVar[Literal["budget", "sweep", "model"]] = "budget"
+    #: `detector`: computed at each budget for each detector that judged it; both tables then have the column
+    #: suspicion, and a table of images of another data set has the label −1.
+    scope: ClassVar[Literal["budget", "sweep", "model", "detector"]] = "budget"
     #: The columns it reads; where one is not there, as without the probe that records it, nothing is computed.
     columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
 

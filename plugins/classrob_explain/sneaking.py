@@ -34,7 +34,7 @@ class InterpretabilitySneaking(StepwiseAttack):
     persists: ClassVar[bool] = True
     passive: ClassVar = frozenset({"explainer"})
 
-    steps: int = Field(default=231, ge=6, description="looks at the model; `inner` and one more make a walk")
+    steps: int = Field(default=231, ge=3, description="looks at the model; `inner` and one more make a walk")
     explainer: Asked = "input-gradient"
     form: Literal["1-class", "2-class", "all-class"] = Field(
         default="2-class",
