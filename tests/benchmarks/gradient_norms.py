@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def made(name: str) -> dict[str, Callable[[], object]]:
         each = vmap(grad(lambda chosen, image: one(module, chosen, image)), in_dims=(None, 0))
         parts = [each(parameters, part) for part in images.split(16)]
         return torch.cat(
-            [torch.stack([g.flatten(1).square().sum(1) for g in part.values()], 1) for part in parts]
+            [torch.stack([g.reshape(len(g), -1).square().sum(1) for g in part.values()], 1) for part in parts]
         )
 
     return {
@@ -131,10 +132,9 @@ def memory(name: str, way: str, threads: int) -> float:
 
 
 def peak() -> float:
-    """The peak resident memory of this process in MiB."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The peak resident memory of this process in MiB (that of `getrusage` begins with the parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":
