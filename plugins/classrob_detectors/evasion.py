@@ -17,14 +17,15 @@ from classrob.streams import Streams
 
 @final
 class Evade(Attack):
-    """Orthogonal descent: at every step one of the two goals, less the part of its slope that undoes the other.
+    """Orthogonal descent: first to a wrong class, then down the detector's score without undoing the first.
 
-    While an image is still classified right the step climbs the margin of the likeliest wrong class, from then on
-    it goes down the detector's score; where the two are at odds, the other's slope is projected out. (Bryniarski et
-    al., "Evading Adversarial Example Detection Defenses with Orthogonal Projected Gradient Descent", ICLR 2022; they
-    project it out always.) Where a score has no slope, one is estimated from pairs of random directions, `probes` of
-    them, with forward passes of the detector alone (Spall, IEEE Transactions on Automatic Control 37, 1992). Of all
-    points that were seen misclassified the least suspicious is proposed; of none, the last.
+    While an image is still classified right the step climbs the margin of the likeliest wrong class; from then on it
+    goes down the detector's score, and where that would lower the margin, the margin's slope is projected out.
+    (Bryniarski et al., "Evading Adversarial Example Detection Defenses with Orthogonal Projected Gradient Descent",
+    ICLR 2022; they project in both phases and always, which leaves nothing where the goals are opposite.) Where a
+    score has no slope, one is estimated from pairs of random directions, `probes` of them, with forward passes of
+    the detector alone (Spall, IEEE Transactions on Automatic Control 37, 1992). Of all points that were seen
+    misclassified the least suspicious is proposed; of none, the last.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients", "detector"})
@@ -54,8 +55,8 @@ class Evade(Attack):
             answer[~wrong & best.isinf()] = z[~wrong & best.isinf()]
             if step == self.steps:
                 break
-            first, second = (torch.where(_like(wrong, push), a, b) for a, b in ((hide, push), (push, hide)))
-            z = space.move(z, _without(first, second), self.stride * (1.0 - 0.9 * step / self.steps)).detach()
+            aim = torch.where(_like(wrong, push), _without(hide, push), push)
+            z = space.move(z, aim, self.stride * (1.0 - 0.9 * step / self.steps)).detach()
         return answer
 
     def _hidden(self, scorer: Scorer, space: Space, z: Tensor, streams: Streams) -> tuple[Tensor, Tensor]:
