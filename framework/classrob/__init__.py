@@ -50,6 +50,11 @@ if TYPE_CHECKING:
     from classrob.streams import Streams as Streams
     from classrob.table import Score as Score
     from classrob.table import Table as Table
+    from classrob.training.course import Course as Course
+    from classrob.training.course import Mark as Mark
+    from classrob.training.course import Trained as Trained
+    from classrob.training.gradient import GradientRecipe as GradientRecipe
+    from classrob.training.gradient import Step as Step
 
 _HOME = {
     "Attack": "parts",
@@ -60,6 +65,7 @@ _HOME = {
     "ClassrobError": "errors",
     "Code": "fields",
     "Component": "component",
+    "Course": "training.course",
     "Dataset": "parts",
     "Decoder": "decoder",
     "Detector": "parts",
@@ -69,7 +75,9 @@ _HOME = {
     "File": "fields",
     "Fit": "images",
     "Generator": "parts",
+    "GradientRecipe": "training.gradient",
     "Live": "pool",
+    "Mark": "training.course",
     "Member": "ensemble",
     "Metric": "parts",
     "Nested": "nested",
@@ -85,11 +93,13 @@ _HOME = {
     "Score": "table",
     "Scorer": "scorer",
     "Space": "space",
+    "Step": "training.gradient",
     "StepwiseAttack": "search",
     "Streams": "streams",
     "Table": "table",
     "Telling": "space",
     "Threat": "parts",
+    "Trained": "training.course",
     "evaluate": "evaluation",
     "hookimpl": "hookspecs",
 }

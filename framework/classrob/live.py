@@ -128,6 +128,21 @@ class Meter:
             counter[rows] += -(-passes // (len(rows) if self.width is None else self.width))
 
 
+class Around(nn.Module):
+    """A module without weights of its own that calls another, such as a normalisation."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """What is inside, once everything around it is taken off: the module whose weights a file holds."""
+    while isinstance(module, Around):
+        module = module.module
+    return module
+
+
 class _Innermost(torch.autograd.Function):
     """Images with the channels innermost; the gradient comes back as the images lay.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections.abc
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from classrob.space import Space
     from classrob.streams import Streams
     from classrob.table import Score, Table
+    from classrob.training.course import Course, Trained
     from classrob.worker import Worker
 
 #: What an attack may look at.
@@ -61,6 +62,17 @@ class Part(BaseModel, ABC):
 
 class Model(Part):
     """A classifier that can be brought into memory."""
+
+    #: The field that names the file of its weights; a model without one cannot be trained.
+    weights_in: ClassVar[str | None] = None
+
+    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Model:
+        """The same architecture for images [channels, height, width] and so many classes, to be trained.
+
+        Fields that were given stay as they are; the first weights are drawn from the seed. The default
+        changes nothing.
+        """
+        return self
 
     @abstractmethod
     def load(self, device: str) -> Classifier:
@@ -251,11 +263,22 @@ class Generator(Part):
 
 
 class Recipe(Part):
-    """A way to train a classifier from scratch."""
+    """A way to train a classifier, from fresh weights or from those that it has."""
+
+    def threats(self, shape: tuple[int, int, int]) -> Sequence[Mapping[str, Any]]:
+        """The threats it trains against, as tables of a study: what its models are to be measured under.
+
+        `shape` is that of an image, [channels, height, width].
+        """
+        return ()
 
     @abstractmethod
-    def train(self, dataset: Dataset, device: str) -> Classifier:
-        """Train on all samples of the data set; the same fields give the same weights."""
+    def train(self, model: Model, dataset: Dataset, course: Course) -> Trained:
+        """Train the model's network, `suited` to the data, on all samples; the same fields give the same weights.
+
+        Raises:
+            StudyError: an image cannot be read, or model and data do not suit each other.
+        """
 
 
 class Executor(Part):

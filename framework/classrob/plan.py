@@ -69,6 +69,8 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
             suit its threat.
     """
     models = list(named(study.model, "model", catalog, base))
+    own = {str(entry.get("name", entry["use"])): entry for entry in study.model}
+    catalog = replace(catalog, named={"model": own})  # which parts may refer to
     datasets = list(named(study.dataset, "dataset", catalog, base))
     threats = list(_threats(study, catalog, base))
     names = list(dict.fromkeys(threat.name for threat, *_ in threats))

@@ -26,9 +26,6 @@ from classrob_corruptions.published import SEVERITIES
 #: The sides, in pixels, for which parameters are published.
 SMALL, LARGE = 32, 224
 
-#: So many numbers are corrupted at a time on a processor, so that they stay in its cache.
-CACHED = 200_000
-
 
 class Corruption(Threat):
     """A common corruption; its budgets are severities. Smaller ones do not lie inside larger ones.
@@ -38,6 +35,9 @@ class Corruption(Threat):
 
     nested: ClassVar[bool] = False
     gradients: ClassVar[bool] = False
+    #: So many numbers are corrupted at a time on a processor, so that they stay in its cache; more where threads share
+    #: images out.
+    together: ClassVar[int] = 200_000
     #: What is published for images of 32 pixels, and of 224: a row a severity.
     small: ClassVar[tuple[tuple[float, ...], ...]]
     large: ClassVar[tuple[tuple[float, ...], ...]]
@@ -84,7 +84,9 @@ class Corruption(Threat):
     def at(self, images: Tensor, severity: int, streams: Streams) -> Tensor:
         """The images at one severity, in [0, 1], a few at a time."""
         numbers = self.parameters(severity, *images.shape[2:])
-        rows = len(images) if images.device.type != "cpu" else max(1, CACHED // max(1, images[0].numel()))
+        rows = (
+            len(images) if images.device.type != "cpu" else max(1, self.together // max(1, images[0].numel()))
+        )
         corrupted = torch.empty_like(images)
         for i in range(0, len(images), rows):
             some = slice(i, i + rows)

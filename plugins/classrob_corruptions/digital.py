@@ -69,12 +69,13 @@ class Jpeg(Corruption):
 
     small: ClassVar = ((80.0,), (65.0,), (58.0,), (50.0,), (40.0,))
     large: ClassVar = ((25.0,), (18.0,), (15.0,), (10.0,), (7.0,))
+    together: ClassVar[int] = 1 << 24
 
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
         """Rounded to 8 bits, compressed and read again."""
         quality, corrupted = round(parameters[0]), torch.empty(images.shape)
         rows = torch.arange(len(images)).tensor_split(min(len(images), torch.get_num_threads()))
-        work = [(images[part], corrupted[part[0] : part[-1] + 1], quality) for part in rows]
+        work = [(images[part].cpu(), corrupted[part[0] : part[-1] + 1], quality) for part in rows]
         if len(work) == 1:
             _compress(*work[0])
         else:
@@ -84,13 +85,18 @@ class Jpeg(Corruption):
 
 
 def _compress(images: Tensor, into: Tensor, quality: int) -> None:
-    """Put images [n, c, h, w] through JPEG and write what comes back, on the processor."""
-    levels = images.mul(255.0).round_().to(torch.uint8).cpu().numpy()
-    grey = levels.shape[1] == 1
-    pictures = levels[:, 0] if grey else np.stack(list(levels.transpose(1, 0, 2, 3)), -1)
-    for picture, target in zip(pictures, into, strict=True):
+    """Put images [n, c, h, w] through JPEG and write what comes back, on the processor.
+
+    By NumPy, one image at a time in the same memory: torch would share each step out over all threads.
+    """
+    pixels, found = images.numpy(), into.numpy()
+    levels = np.empty(pixels.shape[1:], np.float32)
+    picture = np.empty((*pixels.shape[2:], pixels.shape[1]), np.uint8)
+    for one, target in zip(pixels, found, strict=True):
+        np.rint(np.multiply(one, 255.0, out=levels), out=levels)
+        for channel, level in enumerate(levels):
+            picture[..., channel] = level
         file = BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=quality)
-        back = torch.from_numpy(np.array(Image.open(file)))
-        target.copy_(back if grey else back.permute(2, 0, 1))
-    into.div_(255.0)
+        Image.fromarray(picture if len(levels) > 1 else picture[..., 0]).save(file, "JPEG", quality=quality)
+        back = np.asarray(Image.open(file)).reshape(picture.shape)
+        np.multiply(back.transpose(2, 0, 1), np.float32(1.0 / 255.0), out=target)

@@ -40,7 +40,7 @@ FLOW = (
     ("worker", "store"),
     ("preflight",),
     ("reading",),
-    ("run", "trials", "audit"),
+    ("run", "trials", "audit", "training"),
     ("report", "testing", "scaffold"),
     ("export",),
     ("cli", "__main__", "evaluation"),

@@ -116,7 +116,7 @@ def dual(x: Tensor, g: Tensor) -> Tensor:
 
 def norms_of(gradients: Tensor) -> Tensor:
     """Squared norms [m] of gradients [m, …]."""
-    return gradients.reshape(len(gradients), -1).square().sum(1)
+    return torch.linalg.vector_norm(gradients.reshape(len(gradients), -1), dim=1).square()  # no copy of them
 
 
 def in_steps(n: int, each: int, found: Callable[[slice], Tensor]) -> Tensor:
