@@ -26,6 +26,7 @@ from classrob_corruptions.published import SEVERITIES
 #: The sides, in pixels, for which parameters are published.
 SMALL, LARGE = 32, 224
 
+
 class Corruption(Threat):
     """A common corruption; its budgets are severities. Smaller ones do not lie inside larger ones.
 
@@ -83,7 +84,9 @@ class Corruption(Threat):
     def at(self, images: Tensor, severity: int, streams: Streams) -> Tensor:
         """The images at one severity, in [0, 1], a few at a time."""
         numbers = self.parameters(severity, *images.shape[2:])
-        rows = len(images) if images.device.type != "cpu" else max(1, self.together // max(1, images[0].numel()))
+        rows = (
+            len(images) if images.device.type != "cpu" else max(1, self.together // max(1, images[0].numel()))
+        )
         corrupted = torch.empty_like(images)
         for i in range(0, len(images), rows):
             some = slice(i, i + rows)

@@ -16,6 +16,11 @@ def classrob_datasets() -> list[Component]:
 def classrob_detectors() -> list[Component]:
     """Detectors."""
     return [
+        Component(
+            "confounding-gradient",
+            "classrob_detectors.confounding:ConfoundingGradient",
+            "gradients towards a label that is no class",
+        ),
         Component("msp", "classrob_detectors.logits:MaximumSoftmax", "the largest probability"),
         Component("max-logit", "classrob_detectors.logits:MaximumLogit", "the largest logit"),
         Component("energy", "classrob_detectors.logits:Energy", "the logits' free energy"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, Any, ClassVar, cast, final
 
 import torch
 from pydantic import BeforeValidator, Field, ValidationInfo
@@ -39,7 +39,8 @@ class SecondOpinion(Probe):
     """
 
     models: Models = Field(
-        default="others", description="by name, whose opinion is asked; `others`: all others of the study"
+        default=cast(Any, "others"),
+        description="by name, whose opinion is asked; `others`: all others of the study",
     )
 
     def observe(self, classifier: Classifier, batch: Batch, rendered: Tensor) -> Mapping[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -145,6 +146,54 @@ def test_junit_is_well_formed_whatever_names_hold(name: str) -> None:
     assert [c.tag for c in first] == ["failure"]
     assert len(second) == 0
     assert set(first.attrib) == {"name", "classname", "time"}
+
+
+#: What junit-10.xsd allows of what a gate writes (Jenkins' xUnit plugin): attributes that an element must have and may
+#: have, and the elements within it. Its types are text, but for a time, which is digits with a point.
+SCHEMA = {
+    "testsuites": ((), ("name", "time", "tests", "failures", "errors"), ("testsuite",)),
+    "testsuite": (
+        ("name", "tests", "failures", "errors"),
+        ["group", "time", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url"],
+        ("testsuite", "properties", "testcase", "system-out", "system-err"),
+    ),
+    "testcase": (("name",), ("time", "classname", "group"), ("skipped", "error", "failure")),
+    "failure": ((), ("type", "message"), ()),
+}
+
+
+def against_the_schema(element: ElementTree.Element) -> list[str]:
+    must, may, within = SCHEMA[element.tag]
+    wrong = [f"{element.tag} lacks {name}" for name in must if name not in element.attrib]
+    wrong += [f"{element.tag} has {name}" for name in element.attrib if name not in (*must, *may)]
+    if not re.fullmatch(r"[0-9]*(\.[0-9]*)?", element.get("time", "")):
+        wrong.append(f"{element.tag} has time {element.get('time')}")
+    if element.tag != "failure" and (element.text or "").strip():
+        wrong.append(f"{element.tag} holds text")
+    for child in element:
+        inside = against_the_schema(child) if child.tag in within and child.tag in SCHEMA else []
+        wrong += inside if child.tag in within else [f"{element.tag} holds {child.tag}"]
+    return wrong
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.text(max_size=8), max_size=3), st.text(max_size=8))
+def test_junit_follows_the_schema(labels: list[str], name: str) -> None:
+    groups = [
+        (requirement, list(requirement.check([row(label, 0.5) for label in labels])))
+        for requirement in map(Requirement.read, ("accuracy >= 0.6", "cfps <= 1"))
+    ]
+    root = ElementTree.fromstring(junit(groups, name))
+    assert root.tag == "testsuites"
+    assert against_the_schema(root) == []
+    root.set("skipped", "0")
+    root[0].set("time", "1 s")
+    del root[0].attrib["tests"]
+    assert against_the_schema(root) == [
+        "testsuites has skipped",
+        "testsuite lacks tests",
+        "testsuite has time 1 s",
+    ]
 
 
 @pytest.fixture

@@ -70,11 +70,11 @@ def near(seen: float, published: float, n: int) -> bool:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_accuracy_clean_and_under_noise(name: str, shared: Path) -> None:
-    """Noise is added to 2,000 images without cutting, as published; the host's own pixels would be cut."""
+    """Noise is added to every fifth image without cutting, as published; the host's own pixels would be cut."""
     catalog = Catalog.installed()
     path = shared / "data" / "mnist" / "test.parquet"
-    samples = catalog.make("dataset", "parquet", {"path": path, "limit": 2000}).open()
-    batch, _ = samples.read(range(2000), Fit())
+    samples = catalog.make("dataset", "parquet", {"path": path}).open()
+    batch, _ = samples.read(range(0, 10_000, 5), Fit())
     assert batch is not None
     fields = {k: v for k, v in classifier(shared, name).items() if k not in ("use", "name")}
     model: Classifier = catalog.make("model", "torch", fields).load("cpu")

@@ -7,7 +7,8 @@ import pytest
 from classrob.catalog import Catalog
 from classrob.testing import conformance
 from classrob.testing.check import checks
-from classrob.testing.subject import subjects
+from classrob.testing.metrics import _tables
+from classrob.testing.subject import Subject, subjects
 
 #: Fewer steps than by default, to save time; the kit shortens ensembles itself.
 SHORT = {
@@ -40,3 +41,19 @@ def test_the_local_executor_keeps_its_promises_with_several_processes(promise: s
     (executor,) = subjects("base/local", Catalog.installed(), {"base/local": {"workers": 2}})
     check = next(one for one in checks("executor") if one.id == promise)
     assert check(executor).result == "ok", check(executor).reason
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "corruption/mce",
+        "corruption/severity-limit",
+        "corruption/worst-severity-accuracy",
+        "classwise/rank-persistence",
+    ],
+)
+def test_metrics_of_whole_models_find_something_to_score(name: str) -> None:
+    """Else their checks would pass on nothing."""
+    (metric,) = subjects(name, Catalog.installed(), {})
+    assert isinstance(metric, Subject)
+    assert any(list(metric.part.compute(table, clean)) for _, table, clean in _tables(metric))

@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from classrob import Mark, evaluate
+from classrob import Mark
 from classrob.catalog import Catalog
 from classrob.live import Classifier
 from classrob.training.curves import curves
@@ -57,7 +56,7 @@ def test_it_writes_weights_a_study_curves_and_a_card(cli: Call, here: Path) -> N
     where = here / "made" / "d.safetensors"
     words = [
         "train", "pgd-adversarial", "--data", "digits", "--out", where, "--epochs", "2", "--hold-out", "0.1",
-        "--set", "steps=1", "--model", "torch", "--set", "model.factory=nets.py:small", "--set", "test.limit=60",
+        "--set", "steps=1", "--model", "torch", "--set", "model.factory=nets.py:small", "--set", "test.limit=16",
     ]  # fmt: skip
     done = cli(*words)
     assert done.code == 0, done.err
@@ -69,18 +68,18 @@ def test_it_writes_weights_a_study_curves_and_a_card(cli: Call, here: Path) -> N
     study = tomllib.loads((where.parent / "d.toml").read_text())
     assert study["model"][0]["factory"] == "../nets.py:small"
     assert study["threat"] == [{"use": "linf", "budgets": [0.075, 0.15, 0.3]}]
-    assert study["dataset"] == [{"use": "digits", "limit": 60}]  # the split `test` is its default
+    assert study["dataset"] == [{"use": "digits", "limit": 16}]  # the split `test` is its default
     classifier = loaded(where.parent / "d.toml")
     assert set(classifier.module.state_dict()) == set(load_file(where))
     samples = Digits().open()
-    batch, _ = samples.read(range(60), classifier.fit)
+    batch, _ = samples.read(range(16), classifier.fit)
     assert batch is not None
     with classifier.frozen(), torch.no_grad():
         right = int((classifier(batch.images).argmax(1) == batch.labels).sum())
     card = (where.parent / "d.md").read_text()
-    assert f"| digits | none | – | – | {100 * right / 60:.1f} % (" in card
+    assert f"| digits | none | – | – | {100 * right / 16:.1f} % (" in card
     assert "n = " not in card
-    assert card.count("| 60 |") == 4
+    assert card.count("| 16 |") == 4
     assert "on 1,134 images" in card
     picture = ElementTree.fromstring((where.parent / "d.svg").read_text())
     titles = [one.text for one in picture.iter("{http://www.w3.org/2000/svg}text")]
@@ -99,7 +98,7 @@ def test_it_writes_weights_a_study_curves_and_a_card(cli: Call, here: Path) -> N
 
 def test_a_killed_training_goes_on_to_the_same_weights(cli: Call, here: Path) -> None:
     """A real process and a real SIGKILL, in the middle of it."""
-    words = ["train", "standard", "--data", "digits", "--epochs", "6", "--no-eval"]
+    words = ["train", "standard", "--data", "digits", "--epochs", "4", "--set", "data.limit=500", "--no-eval"]
     assert cli(*words, "--out", "whole.safetensors").code == 0
     command = [sys.executable, "-m", "classrob", *words, "--out", "cut.safetensors"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -109,10 +108,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(cli: Call, here: Path) ->
                 os.kill(process.pid, signal.SIGKILL)
                 break
     assert not Path("cut.safetensors").exists()
-    begin = time.monotonic()
     done = cli(*words, "--out", "cut.safetensors")
-    assert (done.code, "epoch 2:" in done.err, "epoch 6:" in done.err) == (0, False, True)
-    assert time.monotonic() - begin < 60
+    assert (done.code, "epoch 2:" in done.err, "epoch 4:" in done.err) == (0, False, True)
     assert Path("cut.safetensors").read_bytes() == Path("whole.safetensors").read_bytes()
 
 
@@ -140,7 +137,7 @@ def test_an_interrupt_says_how_to_go_on(cli: Call, monkeypatch: pytest.MonkeyPat
 def test_a_study_of_ones_own_measures_it(cli: Call, here: Path) -> None:
     (here / "mine").mkdir()
     (here / "mine" / "s.toml").write_text(
-        'name = "mine"\n[[model]]\nuse = "digits/standard"\n[[dataset]]\nuse = "digits"\nlimit = 30\n'
+        'name = "mine"\n[[model]]\nuse = "digits/standard"\n[[dataset]]\nuse = "digits"\nlimit = 12\n'
         '[[threat]]\nuse = "l2"\nbudgets = [0.5]\nattack = { use = "pgd", steps = 2 }\n'
     )
     words = ["--data", "digits", "--epochs", "1", "--out", "w.safetensors", "--eval", "mine/s.toml"]
@@ -222,20 +219,6 @@ def test_every_recipe_trains_an_architecture_of_timm(name: str, cli: Call, here:
     assert "num\\_classes" not in Path("t.md").read_text()
     assert "num_classes = 10" in Path("t.md").read_text()
     assert ("rectifier" in Path("t.md").read_text()) == (name == "ae-regularised")
-
-
-def test_a_trained_model_is_what_a_notebook_measures(cli: Call) -> None:
-    """Nothing of the card's figure depends on the command line."""
-    from classrob import Course
-    from classrob_zoo.model import CNN
-    from classrob_zoo.standard import StandardTraining
-
-    done = StandardTraining(epochs=2).train(CNN(), Digits(split="train"), Course())
-    samples = Digits().open()
-    batch, _ = samples.read(range(50), done.classifier.fit)
-    assert batch is not None
-    run = evaluate(done.classifier.module, (batch.images, batch.labels), metrics=["accuracy"], progress=False)
-    assert run.rows[0].n == 50
 
 
 def test_toml_of_anything_comes_back() -> None:

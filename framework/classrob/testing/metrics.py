@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from classrob.parts import Metric
+from classrob.catalog import Catalog
+from classrob.errors import ClassrobError
+from classrob.parts import Metric, Threat
 from classrob.reading.score import SUSPICION
 from classrob.table import Observed, Score, Table
 from classrob.testing.probes import recorded
@@ -19,8 +22,9 @@ from classrob.testing.verdict import Broken, Skipped, ensure
 CLASSES = ("a", "b", "c", "d")
 BUDGETS = (0.1, 0.3)
 
-#: What every table holds, whatever a metric declares.
+#: What every table holds, whatever a metric declares; and what those of whole models hold besides.
 ALWAYS = frozenset({"label", "budget"})
+WHOLE = frozenset({"threat", "attack"})
 
 
 def is_sound(subject: Subject) -> None:
@@ -101,18 +105,19 @@ def _tables(subject: Subject) -> Iterator[tuple[str, Table, Table]]:
     """
     metric: Metric = subject.part
     clean = _table(False, wrong=0.2)
+    given = clean.names | (WHOLE if metric.scope == "model" else frozenset())
     if metric.scope == "detector":
         yield from _judged(clean)
-    elif unknown := metric.columns - clean.names:
+    elif unknown := metric.columns - given:
         images = clean["sample"].tolist()
         found = recorded(subject.catalog, images)
         if missing := sorted(unknown - found.keys()):
             raise Skipped(f"no installed probe records the column '{missing[0]}'")
         own = {name: found[name] for name in unknown}
-        for what, table, before in _plain(metric, clean):
+        for what, table, before in _plain(metric, clean, subject.catalog):
             yield what, _with(table, own, images), _with(before, own, images)
     else:
-        yield from _plain(metric, clean)
+        yield from _plain(metric, clean, subject.catalog)
 
 
 def _with(table: Table, columns: dict[str, tuple[bool, Any, Any]], images: list[str]) -> Table:
@@ -150,7 +155,7 @@ def _judged(clean: Table) -> Iterator[tuple[str, Table, Table]]:
     yield "rows without an error", scored(right, high, every), scored(clean, low, every)
 
 
-def _plain(metric: Metric, clean: Table) -> Iterator[tuple[str, Table, Table]]:
+def _plain(metric: Metric, clean: Table, catalog: Catalog) -> Iterator[tuple[str, Table, Table]]:
     yield "the unperturbed images", _conditions(clean) if metric.scope == "model" else clean, clean
     for what, wrong in (
         ("rows of a threat", 0.5),
@@ -161,12 +166,28 @@ def _plain(metric: Metric, clean: Table) -> Iterator[tuple[str, Table, Table]]:
         if metric.scope == "model":
             attacked = _conditions(clean, attacked, _table(True, wrong / 2))
         yield what, attacked.at(BUDGETS[1]) if metric.scope == "budget" else attacked, clean
+    if metric.scope == "model" and (drawn := _drawn(catalog)):
+        tables = [_table(True, 0.2 + 0.1 * i) for i in range(len(drawn))]
+        yield "rows that no attack searched", _conditions(clean, *tables, threats=drawn, attack="none"), clean
 
 
-def _conditions(*tables: Table) -> Table:
+def _drawn(catalog: Catalog) -> tuple[str, ...]:
+    """The names of a few installed threats without a slope, which are measured as they come."""
+    found: list[str] = []
+    for offer in catalog.list("threat"):
+        if offer.component.name != "*" and len(found) < 3:
+            with suppress(ClassrobError):  # a broken plugin, which its own checks report
+                cls, _ = catalog.part_class("threat", offer.name)
+                if issubclass(cls, Threat) and not cls.gradients:
+                    found.append(offer.name)
+    return tuple(found)
+
+
+def _conditions(*tables: Table, threats: Sequence[str] = ("kit", "other"), attack: str = "pgd") -> Table:
     """The rows of several conditions as one table, as the host hands it to a metric of whole models."""
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0].columns}
-    for name, values in (("threat", ("none", "kit", "other")), ("attack", ("none", "pgd", "pgd"))):
+    attacks = ("none", *[attack] * len(threats))
+    for name, values in (("threat", ("none", *threats)), ("attack", attacks)):
         mine = np.array(values[: len(tables)], dtype=object)
         columns[name] = np.repeat(mine, [len(table) for table in tables])
     return Table(CLASSES, None, columns)
