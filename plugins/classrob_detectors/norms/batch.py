@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from classrob_detectors.norms.graph import Graph, graph_of
 from classrob_detectors.norms.paths import Meeting, moved, pulled
@@ -67,7 +68,10 @@ class GradientNorms:
         parameters = [p for _, p in self.module.named_parameters()]
         if not parameters or not len(images):
             return images.new_zeros(len(images), len(parameters))
-        with _differentiable(self.module, parameters):
+        fused = (
+            nullcontext() if not differentiable else sdpa_kernel(SDPBackend.MATH)
+        )  # others have no second slope
+        with _differentiable(self.module, parameters), fused:
             if not differentiable:
                 images = images.clone() if images.is_inference() else images.detach()
             kind = (images.shape[1:], images.dtype, images.device, images.requires_grad)
