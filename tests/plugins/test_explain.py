@@ -180,7 +180,7 @@ def test_an_adversarial_explanation_ends_near_its_radius_and_raises_its_class() 
 
 
 @given(st.integers(0, 2**31), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_kendall_is_scipys_and_agreement_is_a_share_of_common_places(seed: int, ties: bool) -> None:
     one, other = drawn(3, 1, 4, 4, seed=seed), drawn(3, 1, 4, 4, seed=seed + 1)
     if ties:
@@ -200,7 +200,7 @@ def test_a_flat_map_agrees_with_nothing() -> None:
 
 
 @given(st.integers(0, 2**31), st.floats(0.0, 0.5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_two_class_discrepancy_is_never_below_its_bound(seed: int, far: float) -> None:
     """Whatever the change of an image is: where another class beats the true one, both maps had to move so far."""
     classifier = small(bias=True)
@@ -277,7 +277,7 @@ def test_the_steps_of_the_descent_sum_to_its_path(path: float, steps: int) -> No
 
 
 @given(st.integers(0, 2**31), st.floats(1e-4, 1e6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_unit_direction_has_a_root_mean_square_of_one(seed: int, scale: float) -> None:
     found = unit(scale * (drawn(3, 2, 4, seed=seed) - 0.5))
     torch.testing.assert_close(found.square().flatten(1).mean(1), torch.ones(3), rtol=0.05, atol=0.0)
