@@ -64,7 +64,7 @@ class ConfoundingGradient(Detector):
 
 @final
 class Norms:
-    """Squared gradient norms float32 [n, p] of images against a confounding label."""
+    """Squared gradient norms float32 [n, p] of images against a confounding label, with the images' slope."""
 
     def __init__(self, classifier: Classifier, label: Tensor, variant: Variant) -> None:
         self.classifier = classifier
@@ -73,12 +73,13 @@ class Norms:
     def __call__(self, images: Tensor) -> Tensor:
         """A batch at a time, of a multiple of rows, so that an image's numbers do not depend on its neighbours."""
         found: list[Tensor] = []
+        slope = images.requires_grad and torch.is_grad_enabled()
         with torch.enable_grad():
-            for part in images.detach().split(self.classifier.batch_size):
+            for part in (images if slope else images.detach()).split(self.classifier.batch_size):
                 n = len(part)
                 if short := -n % ROWS:
                     part = torch.cat([part, part[:1].expand(short, *part.shape[1:])])
-                found.append(self.compute(part)[:n].float())
+                found.append(self.compute(part, differentiable=slope)[:n].float())
         return torch.cat(found)
 
 
@@ -89,7 +90,7 @@ class _Learned(Scorer):
     network: TwoLayers
 
     def score(self, images: Tensor) -> Tensor:
-        """The logit [n] of being an outlier; without slope."""
+        """The logit [n] of being an outlier."""
         return self.network(self.norms(images))
 
 
@@ -100,7 +101,7 @@ class _Summed(Scorer):
     read: Reading
 
     def score(self, images: Tensor) -> Tensor:
-        """The sum, or minus a mean [n]; without slope."""
+        """The sum, or minus a mean [n]."""
         squares = self.norms(images)
         if self.read == "sum":
             return squares.sum(1)

@@ -86,6 +86,22 @@ def test_the_model_is_left_as_it_was_and_scaling_the_loss_scales_the_norms() -> 
     assert torch.allclose(thrice, 9 * found, rtol=1e-4)
 
 
+def test_norms_have_a_slope_in_the_images() -> None:
+    """What an attack that sees the detector climbs: against a small step along it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 5)).double()
+    classifier = Classifier(net, fit=Fit((8, 8), 1))
+    x = torch.rand(5, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    with classifier.frozen():
+        norms = Norms(classifier, torch.ones(5), "sigmoid")
+        (slope,) = torch.autograd.grad(norms(x).log().sum(), x)
+        step = 1e-3 * slope / slope.norm()
+        with torch.no_grad():
+            up, down = norms(x + step), norms(x - step)
+        assert not up.requires_grad
+    assert float((up.log() - down.log()).sum() / 2e-3) == pytest.approx(float(slope.norm()), rel=1e-2)
+
+
 # -- section 3.6: digits ------------------------------------------------------------------------------
 
 

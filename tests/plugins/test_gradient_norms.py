@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from classrob_detectors.norms import GradientNorms, squared_gradient_norms
@@ -247,8 +248,8 @@ def test_any_linear_layer(
     n: int, positions: list[int], width: int, out: int, bias: bool, first: bool
 ) -> None:
     module = Rows(width, out, bias, first and bool(positions))
-    # For one image PyTorch leaves out a copy that it makes for three, and then nothing is known.
-    slow = False if n > 1 else None
+    # With sizes of 1 PyTorch may leave out a copy that it makes for three images, and then nothing is known.
+    slow = None if 1 in (n, width, out, *positions) else False
     agree(module, torch.randn(n, *positions, width), slow, lambda z: z.sigmoid().flatten(1).square().sum(1))
 
 
@@ -425,6 +426,39 @@ def test_a_rule_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> N
         images = torch.randn(4, 4)
         assert torch.allclose(norms(images), loop(module, images), rtol=1e-10)
         assert norms.rules == {"weight": "loop", "bias": "linear"}
+
+
+@pytest.mark.parametrize("which", ["cnn", "shared", "vit", "odd"])
+def test_norms_have_a_slope_where_asked(which: str) -> None:
+    """Against the slope of the loop's norms, through what made the images; no flag of the module changes."""
+    vit = {"num_classes": 3, "img_size": 16, "patch_size": 8, "depth": 1}
+    made: dict[str, Callable[[], nn.Module]] = {
+        "cnn": cnn_ready,
+        "shared": Shared,
+        "vit": lambda: timm.create_model("vit_tiny_patch16_224", **vit),
+        "odd": lambda: Odd("power"),
+    }
+    size = {"cnn": (3, 13, 11), "shared": (3, 6, 7), "vit": (3, 16, 16), "odd": (4,)}[which]
+    module = unlike(made[which]()).eval().requires_grad_(False)
+    z = torch.rand(3, *size, requires_grad=True)
+    norms = GradientNorms(module, confounded)
+    found = norms(z.sin().relu(), differentiable=True)
+    assert not any(p.requires_grad for p in module.parameters())
+    weight = torch.rand(found.shape) / (1 + found.detach())
+    (slope,) = torch.autograd.grad((found * weight).sum(), z)
+    module.requires_grad_(True)
+    parameters = list(module.parameters())
+    total = torch.zeros(())
+    for image, row in zip(z.sin().relu().split(1), weight, strict=True):
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
+            loss = confounded(module(image)).sum()
+        grads = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        total = total + sum(w * g.square().sum() for w, g in zip(row, grads, strict=True) if g is not None)
+    (expected,) = torch.autograd.grad(total, z)
+    assert float(expected.abs().max()) > 0
+    assert torch.allclose(slope, expected, rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
+    assert bool(SLOW & set(norms.rules.values())) == (which == "odd")
+    assert not norms(z).requires_grad
 
 
 def test_everything_is_left_as_it_was() -> None:

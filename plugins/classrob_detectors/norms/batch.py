@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from classrob_detectors.norms.graph import Graph, graph_of
 from classrob_detectors.norms.paths import Meeting, moved, pulled
@@ -58,8 +59,8 @@ class GradientNorms:
         self._plans: dict[object, Plan | None] = {}
         self._wrong: dict[object, frozenset[int]] = {}
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Squared norms [n, p] for images [n, …].
+    def __call__(self, images: Tensor, *, differentiable: bool = False) -> Tensor:
+        """Squared norms [n, p] for images [n, …]; where asked to, differentiable in images that have gradients.
 
         Raises:
             ValueError: the loss is not one number a sample.
@@ -67,9 +68,13 @@ class GradientNorms:
         parameters = [p for _, p in self.module.named_parameters()]
         if not parameters or not len(images):
             return images.new_zeros(len(images), len(parameters))
-        with _differentiable(self.module, parameters):
-            images = images.clone() if images.is_inference() else images.detach()
-            kind = (images.shape[1:], images.dtype, images.device)
+        fused = (
+            nullcontext() if not differentiable else sdpa_kernel(SDPBackend.MATH)
+        )  # others have no second slope
+        with _differentiable(self.module, parameters), fused:
+            if not differentiable:
+                images = images.clone() if images.is_inference() else images.detach()
+            kind = (images.shape[1:], images.dtype, images.device, images.requires_grad)
             found = self._by_rules(kind, images, parameters)
             known = self._wrong.get(kind)
             columns = {i: column for i, (_, column) in found.items() if i not in (known or ())}
@@ -94,7 +99,7 @@ class GradientNorms:
                 f"the loss of {len(images)} images has shape {list(losses.shape)}: give one number an image, "
                 "reduced over everything but the batch"
             )
-        graph = graph_of(losses, parameters)
+        graph = graph_of(losses, parameters, images)
         leaves = graph.leaves(parameters)
         zeros = losses.new_zeros(len(images)).detach()
         found = {i: ("unused", zeros) for i in range(len(parameters)) if i not in leaves}
@@ -104,7 +109,7 @@ class GradientNorms:
             self._plans[kind] = plan
         if plan is not None and plan.last:
             try:
-                columns = _Pass(plan, graph, parameters, len(images)).run(losses)
+                columns = _Pass(plan, graph, parameters, images).run(losses)
             except RuntimeError:  # of what autograd kept nothing may look at; an error of its own comes again
                 columns = {}
             found |= {i: (plan.names[i], column) for i, column in columns.items()}
@@ -121,7 +126,9 @@ class GradientNorms:
         """Compute the columns that are missing: by vmap, and where that fails or is distrusted image by image."""
         missing = [i for i in range(len(parameters)) if i not in columns]
         rest = [i for i in missing if i not in distrusted]
-        if rest:
+        if images.requires_grad:  # vmap's gradients have none of their own
+            distrusted = distrusted | frozenset(rest)
+        elif rest:
             try:
                 values = by_vmap(self.module, images, self.loss, {self.names[i]: parameters[i] for i in rest})
             except (
@@ -144,8 +151,9 @@ class GradientNorms:
 class _Pass:
     """One backward pass: every operation in which parameters meet samples gives its terms as it is reached."""
 
-    def __init__(self, plan: Plan, graph: Graph, parameters: Sequence[Tensor], n: int) -> None:
-        self.plan, self.graph, self.parameters, self.n = plan, graph, parameters, n
+    def __init__(self, plan: Plan, graph: Graph, parameters: Sequence[Tensor], images: Tensor) -> None:
+        self.plan, self.graph, self.parameters, self.n = plan, graph, parameters, len(images)
+        self.slope = images.requires_grad
         self.columns: dict[int, Tensor] = {}
         self.terms: dict[
             int, list[Term]
@@ -163,11 +171,11 @@ class _Pass:
         ]
         try:
             ends = [GradientEdge(self.graph.nodes[node], 0) for node in last]
-            gradients = torch.autograd.grad(losses.sum(), ends, allow_unused=True)
+            gradients = torch.autograd.grad(losses.sum(), ends, allow_unused=True, create_graph=self.slope)
         finally:
             for handle in handles:  # a hook holds what holds the node that holds the hook
                 handle.remove()
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.slope):
             for node, gradient in zip(last, gradients, strict=True):
                 self._reached(node, met[node], gradient)
             for parameter, terms in self.terms.items():
@@ -177,7 +185,7 @@ class _Pass:
 
     def _hook(self, node: int, found: list[tuple[int, Meeting]]) -> Any:
         def reached(gradients: tuple[Tensor | None, ...]) -> None:
-            with torch.no_grad():
+            with torch.set_grad_enabled(self.slope):
                 self._reached(node, found, gradients[0])
 
         return reached
@@ -218,8 +226,8 @@ def _disagreeing(
 ) -> frozenset[int]:
     """The columns in which one image of the batch has another norm than alone."""
     middle = len(images) // 2
-    (alone,) = by_image(module, images[middle : middle + 1], loss, parameters)
-    batched = torch.stack([columns[i][middle].to(alone.dtype) for i in range(len(parameters))])
+    (alone,) = by_image(module, images[middle : middle + 1].detach(), loss, parameters)
+    batched = torch.stack([columns[i][middle].detach().to(alone.dtype) for i in range(len(parameters))])
     small = torch.finfo(alone.dtype).eps
     same = torch.isclose(
         batched, alone, rtol=100 * small**0.5, atol=small * float(alone.nan_to_num().max()), equal_nan=True

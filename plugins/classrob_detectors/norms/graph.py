@@ -33,8 +33,8 @@ class Graph:
         return {p: i for p, i in found.items() if p is not None}
 
 
-def graph_of(result: Tensor, parameters: Sequence[Tensor]) -> Graph:
-    """The graph under a result; empty where it does not depend on anything that has a gradient."""
+def graph_of(result: Tensor, parameters: Sequence[Tensor], images: Tensor) -> Graph:
+    """The graph between the images and a result; empty where it depends on nothing that has a gradient."""
     place = {id(p): i for i, p in enumerate(parameters)}
     order: dict[Any, int] = {}
     pending: list[tuple[Node, bool]] = [] if result.grad_fn is None else [(result.grad_fn, False)]
@@ -46,13 +46,23 @@ def graph_of(result: Tensor, parameters: Sequence[Tensor]) -> Graph:
             order[node] = len(order)
             continue
         pending.append((node, True))
-        pending.extend((below, False) for below, _ in node.next_functions if below is not None)
+        if not _made(node, images):  # what made the images is none of the module's
+            pending.extend((below, False) for below, _ in node.next_functions if below is not None)
     edges = [
-        tuple(None if below is None else (order[below], number) for below, number in node.next_functions)
+        ()
+        if _made(node, images)
+        else tuple(None if below is None else (order[below], number) for below, number in node.next_functions)
         for node in order
     ]
-    names = [(node.name(), place.get(id(_variable(node)))) for node in order]
+    names = [
+        "images" if _made(node, images) else (node.name(), place.get(id(_variable(node)))) for node in order
+    ]
     return Graph(tuple(order), edges, tuple(zip(names, edges, strict=True)))
+
+
+def _made(node: Any, images: Tensor) -> bool:
+    """Is this the node of the images themselves?"""
+    return _variable(node) is images or (images.grad_fn is not None and node is images.grad_fn)
 
 
 def _variable(node: Any) -> Tensor | None:

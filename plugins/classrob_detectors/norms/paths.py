@@ -109,6 +109,7 @@ def pulled(edge: Edge, gradients: Tensor, parameter: Tensor) -> Tensor:
         [parameter],
         [gradients],
         retain_graph=True,
+        create_graph=torch.is_grad_enabled(),
         is_grads_batched=True,
     )
     return result

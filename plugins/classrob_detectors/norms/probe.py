@@ -45,11 +45,12 @@ def probe(
     module: nn.Module, images: Tensor, loss: Callable[[Any], Tensor], parameters: Sequence[Tensor]
 ) -> Probe | None:
     """Probe a module with the first image of a batch; None where samples mix or cannot be told apart."""
+    slope, images = images.requires_grad, images.detach()
     three = images[:1].expand(COUNT, *images.shape[1:]).clone()
     if images.is_floating_point():
         three[SPOILED] = torch.nan
         try:
-            found = _watch(module, three, loss, parameters, None)
+            found = _watch(module, three.requires_grad_(slope), loss, parameters, None)
         except (RuntimeError, IndexError, ValueError):  # of what cannot bear NaN, such as a table look-up
             found = None
         if found is not None:
@@ -60,7 +61,7 @@ def probe(
         loss(module(three))
     shuffled = images.flatten()[torch.randperm(images.numel(), device=images.device)]
     three[SPOILED] = shuffled[: three[SPOILED].numel()].reshape(three[SPOILED].shape)
-    return _watch(module, three, loss, parameters, values.seen)
+    return _watch(module, three.requires_grad_(slope), loss, parameters, values.seen)
 
 
 def _watch(
@@ -78,7 +79,7 @@ def _watch(
     expected = torch.arange(COUNT, device=three.device) == SPOILED
     if touched is None or not torch.equal(touched, expected):
         return None
-    graph = graph_of(losses, parameters)
+    graph = graph_of(losses, parameters, three)
     return Probe(graph.signature, dict(_placed(graph, watch.touched)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from classrob_detectors.norms.convolution import convolution
@@ -100,18 +101,28 @@ def _batch_norm(node: Any, operand: int, gradient: Tensor, layout: Layout, n: in
     if operand == 1:
         if node._saved_training:
             mean, scale = node._saved_result1, node._saved_result2
+            dims = [d for d in range(gradient.ndim) if d != 1]
+            normal = _normal(node._saved_input, mean.reshape(shape), scale.reshape(shape), dims)
+            gradient = gradient * normal
         else:
-            mean, scale = node._saved_running_mean, (node._saved_running_var + node._saved_eps).rsqrt()
-        gradient = (node._saved_input - mean.reshape(shape)) * gradient
-        gradient = gradient.flatten(2).sum(2) if gradient.ndim > 2 else gradient
-        gradient = gradient * scale
-    elif gradient.ndim > 2:
+            scale = (node._saved_running_var + node._saved_eps).rsqrt()
+            normal = node._saved_input - node._saved_running_mean.reshape(shape)
+            gradient = gradient * normal * scale.reshape(shape)
+    if gradient.ndim > 2:
         gradient = gradient.flatten(2).sum(2)
     if layout.dim == 1 and gradient.shape[0] == 1:
         gradient, layout = gradient[0], Layout(0, layout.outer, layout.inner)
     elif layout.dim != 0 or node._saved_training:
         return None
     return _shared(node, operand, gradient, layout, n)
+
+
+def _normal(x: Tensor, mean: Tensor, scale: Tensor, dims: list[int]) -> Tensor:
+    """(x - mean) · scale, for the mean and scale over `dims` that autograd kept, whose slope is not to be had."""
+    if torch.is_grad_enabled():
+        spread = x.var(dims, unbiased=False, keepdim=True)
+        mean, scale = x.mean(dims, keepdim=True), (scale.detach() ** -2 + spread - spread.detach()).rsqrt()
+    return (x - mean) * scale
 
 
 def _group_norm(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
@@ -122,17 +133,21 @@ def _group_norm(node: Any, operand: int, gradient: Tensor, layout: Layout, n: in
         each = node._saved_input.unflatten(1, (groups, -1)).flatten(2)  # [rows, groups, …]
         mean = node._saved_result1.reshape(len(gradient), groups, 1)
         scale = node._saved_result2.reshape(len(gradient), groups, 1)
-        gradient = gradient * ((each - mean) * scale).reshape(gradient.shape)
+        gradient = gradient * _normal(each, mean, scale, [2]).reshape(gradient.shape)
     return _shared(node, operand, gradient.flatten(2).sum(2), layout, n)
 
 
 def _layer_norm(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
     if operand == 1:
-        gradient = gradient * (node._saved_input - node._saved_result1) * node._saved_result2
+        dims = list(range(-len(node._saved_normalized_shape), 0))
+        normal = _normal(node._saved_input, node._saved_result1, node._saved_result2, dims)
+        gradient = gradient * normal
     return _shared(node, operand, gradient, layout, n)
 
 
 def _root_mean_square(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
+    if torch.is_grad_enabled():
+        return None  # the mean square that autograd kept has no slope
     return _shared(node, operand, gradient * node._saved_input * node._saved_result1, layout, n)
 
 
@@ -154,7 +169,6 @@ RULES: Mapping[str, tuple[str, Rule]] = {
     "AddmmBackward0": ("linear", _affine),
     "CatBackward0": ("broadcast", _join),
     "ConvolutionBackward0": ("convolution", convolution),
-    "CudnnBatchNormBackward0": ("batch norm", _batch_norm),
     "DivBackward0": ("broadcast", _divide),
     "EmbeddingBackward0": ("embedding", _table),
     "FusedRmsNormBackward0": ("RMS norm", _root_mean_square),

@@ -32,23 +32,24 @@ def by_vmap(module: nn.Module, images: Tensor, loss: Loss, parameters: Mapping[s
 
 
 def by_image(module: nn.Module, images: Tensor, loss: Loss, parameters: Sequence[Tensor]) -> Tensor:
-    """Squared norms [n, parameters] from one backward pass for every image."""
+    """Squared norms [n, parameters] from one backward pass for every image; differentiable where they are."""
     rows = []
+    slope = images.requires_grad
     for image in images.split(1):
         gradients: Sequence[Tensor | None] = [None] * len(parameters)
         losses = loss(module(image))
         if losses.requires_grad:
-            gradients = _gradients(losses.sum(), parameters)
+            gradients = _gradients(losses.sum(), parameters, slope)
         norms = [
             p.new_zeros(()) if g is None else g.square().sum()
             for p, g in zip(parameters, gradients, strict=True)
         ]
-        rows.append(torch.stack([norm.detach().to(losses.dtype) for norm in norms]))
+        rows.append(torch.stack([norm.to(losses.dtype) for norm in norms]))
     return torch.stack(rows)
 
 
-def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+def _gradients(loss: Tensor, parameters: Sequence[Tensor], slope: bool) -> list[Tensor | None]:
     """The gradient of a loss, None for parameters that it does not depend on."""
     able = [p for p in parameters if p.requires_grad]
-    found = iter(torch.autograd.grad(loss, able, allow_unused=True))
+    found = iter(torch.autograd.grad(loss, able, allow_unused=True, create_graph=slope))
     return [next(found) if p.requires_grad else None for p in parameters]
