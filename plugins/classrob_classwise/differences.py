@@ -59,13 +59,17 @@ def fisher(hits: Array, n: Array, total: int, of: int) -> Array:
     return np.minimum(1.0, 2 * np.minimum(less, more) + 2 * same)
 
 
-def needed(hits: Array, n: Array, others: Array, of: Array, tests: int) -> Array:
-    """Samples of the class [k] with which a difference of the seen size would be significant; NaN without one.
+def needed(
+    hits: Array, n: Array, others: Array, of: Array, tests: int, apart: Array | None = None
+) -> Array:
+    """Samples of the class [k] with which a difference of that size (None: as seen) would be significant.
+
+    NaN without a difference.
 
     With a chance of 80 %, at the level 0.05 over the number of tests, all classes growing alike. The textbook
     formula for two rates, whose variances are those of the seen rates with half a hit and half a miss added.
     """
-    apart = hits / n - others / of
+    apart = hits / n - others / of if apart is None else apart
     one, other = (hits + 0.5) / (n + 1), (others + 0.5) / (of + 1)
     reach = -ndtri(ALPHA / tests / 2) + ndtri(POWER)
     variance = one * (1 - one) + other * (1 - other) * n / of
@@ -79,7 +83,8 @@ class WeakClasses(Metric):
 
     Rows of each class: `class-difference`, its accuracy minus that of all samples of other classes;
     `class-difference-p`, the p value, adjusted for as many tests as classes (Fisher's exact test with mid-P,
-    Holm); and, where that is above 0.05, `samples-needed`. Rows over all: `weak-classes` and
+    Holm); and, where that is above 0.05, `samples-needed`, for the seen difference and for the ends of its
+    interval, without an upper end where that holds 0. Rows over all: `weak-classes` and
     `strong-classes`, how many classes are significantly below and above the others.
     """
 
@@ -98,13 +103,17 @@ class WeakClasses(Metric):
         for name, side in (("weak-classes", apart < 0), ("strong-classes", apart > 0)):
             yield Score(None, name, float((sure & side).sum()), None, None, len(there))
         more = np.where(sure, np.nan, more)
-        columns = (column.tolist() for column in (there, apart, low, high, p, more, n))
-        for index, value, least, largest, chance, lacking, size in zip(*columns, strict=True):
+        # the farther end of the difference takes the fewest samples; the nearer the most, unless 0 lies between
+        ends = np.sort(np.abs([low, high]), 0)
+        most, fewest = (needed(hits, n, others, of, len(there), end) for end in ends)
+        most = np.where(low * high > 0, most, np.nan)
+        columns = (column.tolist() for column in (there, apart, low, high, p, more, fewest, most, n))
+        for index, value, least, largest, chance, lacking, few, many, size in zip(*columns, strict=True):
             label = table.classes[index]
             yield Score(label, "class-difference", value, least, largest, size)
             yield Score(label, "class-difference-p", chance, None, None, size)
             if lacking == lacking:  # not NaN
-                yield Score(label, "samples-needed", lacking, None, None, size)
+                yield Score(label, "samples-needed", lacking, few, many if many == many else None, size)
 
 
 @final

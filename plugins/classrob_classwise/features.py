@@ -127,8 +127,8 @@ def penultimate(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]
         raise NotObservable(
             f"its last linear layer gives {weight.shape[0]} numbers, and the model {logits.shape[1]} logits"
         )
-    rest = logits - x @ weight.T
-    if float((rest - rest.mean(0)).abs().max()) > ROUNDING * (1.0 + float(logits.abs().max())):
+    rest = (logits - x @ weight.T).detach()
+    if float((rest - rest.mean(0)).abs().max()) > ROUNDING * (1.0 + float(logits.detach().abs().max())):
         raise NotObservable(
             "its logits are not what its last linear layer gives: something changes them after it"
         )

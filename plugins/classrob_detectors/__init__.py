@@ -46,6 +46,14 @@ def classrob_detectors() -> list[Component]:
 
 
 @hookimpl
+def classrob_attacks() -> list[Component]:
+    """Attacks that see a detector."""
+    return [
+        Component("evade", "classrob_detectors.evasion:Evade", "wrong, and not suspicious: evades a detector")
+    ]
+
+
+@hookimpl
 def classrob_metrics() -> list[Component]:
     """How well detectors do."""
     return [

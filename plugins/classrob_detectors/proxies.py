@@ -1,4 +1,4 @@
-"""Outliers made of the reference itself, for a detector that knows no others: noise, blur, contrast, mixed up places."""
+"""Outliers made of the reference itself, for a detector that knows no others: noise, blur, contrast, inversion."""
 
 from __future__ import annotations
 

@@ -84,7 +84,12 @@ def test_a_weak_class_is_marked_and_others_learn_what_it_takes() -> None:
     assert found["c2", "class-difference"].value == pytest.approx(10 / 40 - 156 / 160)
     assert (found["c2", "class-difference-p"].value or 0) < 0.001
     assert ("c2", "samples-needed") not in found
-    assert (found["c0", "samples-needed"].value or 0) > 40
+    lacking = found["c0", "samples-needed"]
+    assert (lacking.value or 0) > 40
+    assert 0 < (lacking.low or 0) < (lacking.value or 0)
+    apart = found["c0", "class-difference"]
+    holds_0 = (apart.low or 0) <= 0 <= (apart.high or 0)
+    assert (lacking.high is None) == holds_0
 
 
 def test_robustness_bias_counts_only_what_was_right_at_first() -> None:
