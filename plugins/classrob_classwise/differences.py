@@ -59,9 +59,7 @@ def fisher(hits: Array, n: Array, total: int, of: int) -> Array:
     return np.minimum(1.0, 2 * np.minimum(less, more) + 2 * same)
 
 
-def needed(
-    hits: Array, n: Array, others: Array, of: Array, tests: int, apart: Array | None = None
-) -> Array:
+def needed(hits: Array, n: Array, others: Array, of: Array, tests: int, apart: Array | None = None) -> Array:
     """Samples of the class [k] with which a difference of that size (None: as seen) would be significant.
 
     NaN without a difference.
