@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from classrob.parts import Attack as Attack
     from classrob.parts import Certifier as Certifier
     from classrob.parts import Dataset as Dataset
+    from classrob.parts import Detector as Detector
     from classrob.parts import Executor as Executor
     from classrob.parts import Explainer as Explainer
     from classrob.parts import Generator as Generator
@@ -41,12 +42,19 @@ if TYPE_CHECKING:
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
     from classrob.pool import Live as Live
+    from classrob.scorer import Reference as Reference
+    from classrob.scorer import Scorer as Scorer
     from classrob.search import StepwiseAttack as StepwiseAttack
     from classrob.space import Space as Space
     from classrob.space import Telling as Telling
     from classrob.streams import Streams as Streams
     from classrob.table import Score as Score
     from classrob.table import Table as Table
+    from classrob.training.course import Course as Course
+    from classrob.training.course import Mark as Mark
+    from classrob.training.course import Trained as Trained
+    from classrob.training.gradient import GradientRecipe as GradientRecipe
+    from classrob.training.gradient import Step as Step
 
 _HOME = {
     "Attack": "parts",
@@ -57,15 +65,19 @@ _HOME = {
     "ClassrobError": "errors",
     "Code": "fields",
     "Component": "component",
+    "Course": "training.course",
     "Dataset": "parts",
     "Decoder": "decoder",
+    "Detector": "parts",
     "Ensemble": "ensemble",
     "Executor": "parts",
     "Explainer": "parts",
     "File": "fields",
     "Fit": "images",
     "Generator": "parts",
+    "GradientRecipe": "training.gradient",
     "Live": "pool",
+    "Mark": "training.course",
     "Member": "ensemble",
     "Metric": "parts",
     "Nested": "nested",
@@ -75,15 +87,19 @@ _HOME = {
     "Model": "parts",
     "Probe": "parts",
     "Recipe": "parts",
+    "Reference": "scorer",
     "Run": "evaluation",
     "Samples": "live",
     "Score": "table",
+    "Scorer": "scorer",
     "Space": "space",
+    "Step": "training.gradient",
     "StepwiseAttack": "search",
     "Streams": "streams",
     "Table": "table",
     "Telling": "space",
     "Threat": "parts",
+    "Trained": "training.course",
     "evaluate": "evaluation",
     "hookimpl": "hookspecs",
 }

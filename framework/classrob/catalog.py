@@ -57,11 +57,15 @@ class Offer:
 
 @dataclass
 class Catalog:
-    """All offers of all plugins; build it with `Catalog.installed()`."""
+    """All offers of all plugins; build it with `Catalog.installed()`.
+
+    `named` holds, by kind and name, the entries of the study at hand: parts may refer to these too.
+    """
 
     plugins: list[Plugin] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     manager: pluggy.PluginManager = field(default_factory=lambda: _manager())
+    named: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Catalog:

@@ -15,6 +15,7 @@ KINDS: dict[str, str] = {
     "attack": "classrob.parts:Attack",
     "certifier": "classrob.parts:Certifier",
     "probe": "classrob.parts:Probe",
+    "detector": "classrob.parts:Detector",
     "metric": "classrob.parts:Metric",
     "explainer": "classrob.parts:Explainer",
     "generator": "classrob.parts:Generator",

@@ -10,9 +10,9 @@ from torch.nn.functional import interpolate
 
 from classrob.errors import NotExplainable
 from classrob.ledger import Ledger
+from classrob.named import Named
 from classrob.parts import Explainer
 from classrob.pictures import png
-from classrob.plan import Named
 from classrob.records import Drawing
 from classrob.sweep import Sweep
 

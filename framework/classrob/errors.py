@@ -50,7 +50,7 @@ class NotExplainable(StudyError):
 
 
 class NotObservable(StudyError):
-    """A probe finds nothing to record in such a model; the text says why."""
+    """A probe or a detector finds nothing to look at in such a model; the text says why."""
 
 
 class PluginError(ClassrobError):

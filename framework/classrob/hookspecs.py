@@ -51,6 +51,11 @@ def classrob_probes() -> Sequence[Component]:  # pyright: ignore[reportReturnTyp
 
 
 @hookspec
+def classrob_detectors() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
+    """The detectors that the plugin offers."""
+
+
+@hookspec
 def classrob_metrics() -> Sequence[Component]:  # pyright: ignore[reportReturnType]
     """The metrics that the plugin offers."""
 

@@ -21,6 +21,7 @@ from classrob.parts import Part
 ENGINE = (
     "certification",
     "decoder",
+    "detecting",
     "ensemble",
     "images",
     "judge",
@@ -66,6 +67,7 @@ def _nested(part: Part) -> Iterator[tuple[str, list[Part]]]:
     for name in type(part).model_fields:
         value: Any = getattr(part, name)
         several = value if isinstance(value, tuple) else (value,)
+        several = list(value.values()) if isinstance(value, dict) else several
         if found := [one for one in several if isinstance(one, Part)]:
             yield name, found
 

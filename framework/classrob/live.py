@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from classrob.errors import StudyError, one_line
 from classrob.images import UNREADABLE, Fit, Picture, tensor_of
+
+if TYPE_CHECKING:
+    from classrob.scorer import Scorer
 
 #: The network is always called on a multiple of this many rows. Below it the kernels of a CPU change
 #: with the number of rows, and a sample's floating-point result with its neighbours; at it and above
@@ -125,6 +128,21 @@ class Meter:
             counter[rows] += -(-passes // (len(rows) if self.width is None else self.width))
 
 
+class Around(nn.Module):
+    """A module without weights of its own that calls another, such as a normalisation."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def bare(module: nn.Module) -> nn.Module:
+    """What is inside, once everything around it is taken off: the module whose weights a file holds."""
+    while isinstance(module, Around):
+        module = module.module
+    return module
+
+
 class _Innermost(torch.autograd.Function):
     """Images with the channels innermost; the gradient comes back as the images lay.
 
@@ -180,6 +198,7 @@ class Classifier:
         batch_size: the most rows that one call of the module sees.
         channels_last: does a search run faster with the channels innermost?
         meter: where passes are counted, when somebody counts.
+        scorer: the detector that an attack is to evade, when it is to evade one.
     """
 
     module: nn.Module
@@ -189,6 +208,7 @@ class Classifier:
     batch_size: int = 64
     channels_last: bool = False
     meter: Meter | None = None
+    scorer: Scorer | None = None
     _twins: dict[str, nn.Module] = field(default_factory=dict, repr=False)
 
     def twin(self, precision: str = "float32") -> Classifier:
@@ -235,6 +255,15 @@ class Classifier:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise StudyError(f"model '{self.name}' must return logits [n, classes] for n images, not {shape}")
         return (logits[:n] if short else logits).float()
+
+    @contextmanager
+    def facing(self, scorer: Scorer | None) -> Iterator[Self]:
+        """With a detector for an attack to evade inside; without one afterwards."""
+        try:
+            self.scorer = scorer
+            yield self
+        finally:
+            self.scorer = None
 
     @contextmanager
     def frozen(self) -> Iterator[Self]:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from classrob.condition import Watch
 from classrob.errors import NotObservable, PluginError
 from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier
 from classrob.parts import Probe
-from classrob.plan import Watch
 from classrob.records import Observation, Record
 from classrob.space import Telling
 from classrob.sweep import Sweep
@@ -58,7 +58,7 @@ def _told(space: Telling, sweep: Sweep, ledger: Ledger, taken: dict[str, str]) -
                 if (other := taken.setdefault(column, own)) != own:
                     raise PluginError(f"column '{column}' of {own} is recorded by {other} too: leave one out")
                 for i, number in zip(rows.tolist(), value, strict=True):
-                    yield _packed(sweep.batch.ids[i], budget, own, column, number)
+                    yield packed(sweep.batch.ids[i], budget, own, column, number)
 
 
 def _observations(
@@ -72,16 +72,16 @@ def _observations(
         for rows in torch.tensor(sorted(judged), dtype=torch.int64).split(sweep.classifier.batch_size):
             if not len(rows):
                 continue
-            batch, image = _seen(sweep, rows, judged)
+            batch, image = seen(sweep, rows, judged)
             columns = observed(probe, name, sweep.classifier, batch, image)
             for column, value in columns.items():
                 if (other := taken.setdefault(column, own)) != own:
                     raise PluginError(f"column '{column}' of {own} is recorded by {other} too: leave one out")
                 if column not in probe.constant:
                     for sample, number in zip(batch.ids, value, strict=True):
-                        yield _packed(sample, budget, name, column, number)
+                        yield packed(sample, budget, name, column, number)
                 elif constants:
-                    yield _packed(None, None, name, column, value)
+                    yield packed(None, None, name, column, value)
             constants = False
 
 
@@ -120,7 +120,7 @@ def checked(columns: Any, who: str, rows: int, constant: frozenset[str] = frozen
     return found
 
 
-def _seen(sweep: Sweep, rows: Tensor, judged: Mapping[int, Tensor]) -> tuple[Batch, Tensor]:
+def seen(sweep: Sweep, rows: Tensor, judged: Mapping[int, Tensor]) -> tuple[Batch, Tensor]:
     """Some samples, and their judged images as the judge rendered them."""
     index = rows.to(sweep.batch.labels.device)
     batch = sweep.batch.select(index)
@@ -130,7 +130,8 @@ def _seen(sweep: Sweep, rows: Tensor, judged: Mapping[int, Tensor]) -> tuple[Bat
     return batch, sweep.space.select(index).render(z).clamp(*sweep.space.box)
 
 
-def _packed(sample: str | None, budget: float | None, probe: str, name: str, value: Tensor) -> Observation:
+def packed(sample: str | None, budget: float | None, probe: str, name: str, value: Tensor) -> Observation:
+    """One value of a column, as the store keeps it."""
     array = value.numpy()
     kind = str(array.dtype)
     return Observation(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections.abc
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from classrob.decoder import Decoder
     from classrob.live import Batch, Classifier, Samples
     from classrob.records import Outcome, Shard
+    from classrob.scorer import Reference, Scorer
     from classrob.space import Space
     from classrob.streams import Streams
     from classrob.table import Score, Table
+    from classrob.training.course import Course, Trained
     from classrob.worker import Worker
 
 #: What an attack may look at.
-Need = Literal["labels", "logits", "gradients", "pixels"]
+Need = Literal["labels", "logits", "gradients", "pixels", "detector"]
 
 
 class Part(BaseModel, ABC):
@@ -60,6 +62,17 @@ class Part(BaseModel, ABC):
 
 class Model(Part):
     """A classifier that can be brought into memory."""
+
+    #: The field that names the file of its weights; a model without one cannot be trained.
+    weights_in: ClassVar[str | None] = None
+
+    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Model:
+        """The same architecture for images [channels, height, width] and so many classes, to be trained.
+
+        Fields that were given stay as they are; the first weights are drawn from the seed. The default
+        changes nothing.
+        """
+        return self
 
     @abstractmethod
     def load(self, device: str) -> Classifier:
@@ -124,7 +137,8 @@ class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
 
     #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held
-    #: to it by the conformance kit.
+    #: to it by the conformance kit. `detector`: it searches once against each detector of the study, which is
+    #: `classifier.scorer`.
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False
@@ -175,6 +189,21 @@ class Probe(Part):
         """
 
 
+class Detector(Part):
+    """A way to tell images that a model's prediction should not be trusted on."""
+
+    @abstractmethod
+    def fit(self, classifier: Classifier, reference: Reference) -> Scorer:
+        """What scores images, fitted on reference images and, where there are any, on outliers.
+
+        The same reference gives the same scores; random draws come from `reference.streams`.
+
+        Raises:
+            NotObservable: it finds nothing to work with in such a model; the text says why.
+            StudyError: the reference does not suffice, or a field does not suit the model.
+        """
+
+
 class Explainer(Part):
     """What in an image speaks for a class, as a map over the image."""
 
@@ -203,7 +232,9 @@ class Metric(Part):
 
     #: `budget`: computed at each budget alone. `sweep`: computed once from all budgets. `model`: computed once
     #: from all conditions of a model on a data set; the table then has the columns threat and attack.
-    scope: ClassVar[Literal["budget", "sweep", "model"]] = "budget"
+    #: `detector`: computed at each budget for each detector that judged it; both tables then have the column
+    #: suspicion, and a table of images of another data set has the label −1.
+    scope: ClassVar[Literal["budget", "sweep", "model", "detector"]] = "budget"
     #: The columns it reads; where one is not there, as without the probe that records it, nothing is computed.
     columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted"})
 
@@ -232,11 +263,22 @@ class Generator(Part):
 
 
 class Recipe(Part):
-    """A way to train a classifier from scratch."""
+    """A way to train a classifier, from fresh weights or from those that it has."""
+
+    def threats(self, shape: tuple[int, int, int]) -> Sequence[Mapping[str, Any]]:
+        """The threats it trains against, as tables of a study: what its models are to be measured under.
+
+        `shape` is that of an image, [channels, height, width].
+        """
+        return ()
 
     @abstractmethod
-    def train(self, dataset: Dataset, device: str) -> Classifier:
-        """Train on all samples of the data set; the same fields give the same weights."""
+    def train(self, model: Model, dataset: Dataset, course: Course) -> Trained:
+        """Train the model's network, `suited` to the data, on all samples; the same fields give the same weights.
+
+        Raises:
+            StudyError: an image cannot be read, or model and data do not suit each other.
+        """
 
 
 class Executor(Part):

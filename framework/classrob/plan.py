@@ -4,93 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, get_args
 
 from classrob.catalog import Catalog
+from classrob.condition import CLEAN, Condition, Watch, holds_constants
+from classrob.detection import Guard, Observed, Outliers, default_reference, guards
 from classrob.errors import StudyError, nearest
-from classrob.identity import digest, engine_digest, identity
+from classrob.identity import digest, identity
 from classrob.live import Samples
-from classrob.parts import Attack, Certifier, Dataset, Explainer, Metric, Model, Probe, Threat
+from classrob.named import Named, make, name_of, named, table_of
+from classrob.parts import Attack, Certifier, Metric, Threat
 from classrob.records import Shard
 from classrob.study import Study
 from classrob.subset import opened
 
-P = TypeVar("P")
-
-#: Keys of an entry that are the host's own and no field of the part.
-_OWN = {"threat": ("attack", "certifier"), "probe": ("against", "budgets")}
-
-#: What every study measures first, whether it says so or not: without it nothing can be compared.
-CLEAN = "none"
-
 #: At most so many pictures of one condition, however many classes there are.
 PICTURES = 200
-
-
-@dataclass(frozen=True)
-class Named(Generic[P]):
-    """A part as the study calls it."""
-
-    name: str
-    part: P
-
-
-#: At which budgets of a threat a probe observes.
-Observed = Literal["largest", "all"]
-
-
-@dataclass(frozen=True)
-class Watch:
-    """A probe that observes a condition, at its largest budget or at all."""
-
-    probe: Named[Probe]
-    budgets: Observed
-
-    def levels(self, budgets: tuple[float, ...]) -> frozenset[int]:
-        """The places of the observed budgets; 0 where there is no threat."""
-        n = max(1, len(budgets))
-        return frozenset(range(n) if self.budgets == "all" else [n - 1])
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One model on one data set under one threat, searched by one attack."""
-
-    model: Named[Model]
-    dataset: Named[Dataset]
-    threat: Named[Threat]
-    attack: Named[Attack]
-    certifier: Named[Certifier] | None = None
-    watches: tuple[Watch, ...] = ()
-    explainers: tuple[Named[Explainer], ...] = ()
-
-    @property
-    def clean(self) -> bool:
-        """Are these the unperturbed images?"""
-        return self.threat.name == CLEAN
-
-    @property
-    def title(self) -> str:
-        """How messages call it."""
-        names = [self.model.name, self.dataset.name, self.threat.name]
-        return " · ".join(names if self.attack.name == "none" else [*names, self.attack.name])
-
-    def streams_key(self) -> str:
-        """What the samples' random streams are keyed by: the same for every model."""
-        return f"{type(self.threat.part).__qualname__}/{type(self.attack.part).__qualname__}"
-
-    def key(self, study: Study) -> str:
-        """The content address of all that decides its records, samples apart."""
-        named = (self.model, self.dataset, self.threat, self.attack, self.certifier)
-        parts = [one.part for one in named if one is not None]
-        settings = (study.seed, study.exhaustive, study.spot_check, study.device.partition(":")[0])
-        # What is observed has to be computed beside the verdicts: such shards have addresses of their own.
-        watched = [(w.probe.name, identity(w.probe.part), w.budgets) for w in self.watches]
-        return digest(
-            engine_digest(), [identity(part) for part in parts], settings, *([watched] if watched else [])
-        )
 
 
 @dataclass(frozen=True)
@@ -107,13 +39,17 @@ class Plan:
     def of(cls, study: Study, catalog: Catalog, base: Path) -> Plan:
         """Resolve every name, open the data sets, cut the shards."""
         found = conditions(study, catalog, base)
-        metrics = tuple(_named(study.metric, "metric", catalog, base))
+        metrics = tuple(named(study.metric, "metric", catalog, base))
         samples = {c.dataset.name: c.dataset.part for c in found}
         live = {name: opened(part, name) for name, part in samples.items()}
+        strangers = {c.stranger.name: c.stranger.part for c in found if c.stranger is not None}
+        if taken := next((name for name in strangers if name in samples), None):
+            raise StudyError(f"two data sets are called '{taken}': give one a `name` of its own")
         for metric in metrics:
             for name, one in live.items():
                 _suits(metric, name, one)
         pictured = {name: _pictured(study, part) for name, part in live.items()}
+        live |= {name: opened(part, name) for name, part in strangers.items()}
         shards = [shard for index, c in enumerate(found) for shard in _cut(study, index, c, live, pictured)]
         return cls(study, found, metrics, live, tuple(shards))
 
@@ -132,46 +68,56 @@ def conditions(study: Study, catalog: Catalog, base: Path) -> tuple[Condition, .
         StudyError: a name is unknown, ambiguous or used twice, a field is wrong, or an attack does not
             suit its threat.
     """
-    models = list(_named(study.model, "model", catalog, base))
-    datasets = list(_named(study.dataset, "dataset", catalog, base))
+    models = list(named(study.model, "model", catalog, base))
+    own = {str(entry.get("name", entry["use"])): entry for entry in study.model}
+    catalog = replace(catalog, named={"model": own})  # which parts may refer to
+    datasets = list(named(study.dataset, "dataset", catalog, base))
     threats = list(_threats(study, catalog, base))
-    watched = _watches(study, [threat.name for threat, *_ in threats], catalog, base)
-    explainers = tuple(_named(study.explainer, "explainer", catalog, base))
+    names = list(dict.fromkeys(threat.name for threat, *_ in threats))
+    watched = _watches(study, names, catalog, base)
+    guarded = guards(study.detector, [name for name in names if name != CLEAN], catalog, base)
+    explainers = tuple(named(study.explainer, "explainer", catalog, base))
     return tuple(
-        Condition(
-            m, d, threat, attack, proof, tuple(w for w, names in watched if threat.name in names), explainers
-        )
+        replace(c, watches=tuple(w for w, names in watched if c.threat.name in names), explainers=explainers)
         for m in models
         for d in datasets
-        for threat, attack, proof in threats
+        for c in _guarded([Condition(m, d, *one) for one in threats], guarded)
     )
 
 
-def _named(
-    entries: Sequence[Mapping[str, Any]], kind: str, catalog: Catalog, base: Path
-) -> Iterable[Named[Any]]:
-    taken: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        name = _name(entry, f"[[{kind}]] {index + 1}")
-        if name in taken:
+def _guarded(found: Sequence[Condition], guarded: Sequence[Guard]) -> Iterable[Condition]:
+    """The conditions of a model on a data set with their detectors, and those of other data sets behind them.
+
+    An attack that needs a detector searches once against each that judges the threat.
+    """
+    clean = found[0]
+    reference = default_reference(clean.dataset) if guarded else None
+    ood = {name: one for guard in guarded for name, one in guard.ood.items()}
+    known = {name: Outliers(name, dataset=one) for name, one in ood.items()}
+    for c in reversed(found[1:]):  # of several attacks on a threat the first one counts
+        if "detector" not in c.attack.part.needs:
+            known[c.threat.name] = Outliers(c.threat.name, threat=c.threat, attack=c.attack)
+    here = {g.detector.name: partial(g.detection, reference=reference, known=known) for g in guarded}
+    every = {
+        one.column: one for g in guarded for n in (*g.against, *g.ood) for one in [here[g.detector.name](n)]
+    }
+    yield replace(clean, detections=tuple(every.values()))
+    for c in found[1:]:
+        mine = [here[g.detector.name](c.threat.name) for g in guarded if c.threat.name in g.against]
+        if "detector" not in c.attack.part.needs:
+            yield replace(c, detections=tuple(mine))
+            continue
+        if not mine:
             raise StudyError(
-                f"[[{kind}]] {index + 1} and {taken[name]} are both called '{name}': give one a `name` of its own"
+                f"attack '{c.attack.name}' evades a detector, and none judges threat '{c.threat.name}': "
+                "add a [[detector]], or leave the attack out"
             )
-        taken[name] = index + 1
-        yield Named(name, _make(entry, kind, catalog, base, f"[[{kind}]] {index + 1}"))
-
-
-def _name(entry: Mapping[str, Any], where: str) -> str:
-    name = entry.get("name", entry["use"])
-    if not isinstance(name, str) or not name or any(not c.isprintable() for c in name):
-        raise StudyError(f"{where}: `name` must be printable text, not {name!r}")
-    return name
-
-
-def _make(entry: Mapping[str, Any], kind: str, catalog: Catalog, base: Path, where: str) -> Any:
-    taken = {"use", "name", *_OWN.get(kind, ())}
-    fields = {key: value for key, value in entry.items() if key not in taken}
-    return catalog.make(kind, entry["use"], fields, base, where)
+        for one in mine:
+            attack = Named(f"{c.attack.name}/{one.detector.name}", c.attack.part)
+            yield replace(c, attack=attack, detections=(one,), evaded=one)
+    for name, stranger in ood.items():
+        mine = tuple(here[g.detector.name](name) for g in guarded if name in g.ood)
+        yield replace(clean, threat=Named(name, clean.threat.part), stranger=stranger, detections=mine)
 
 
 def _threats(
@@ -182,8 +128,8 @@ def _threats(
     taken: dict[tuple[str, str], int] = {}
     for index, entry in enumerate(entries):
         where = f"[[threat]] {index}"
-        threat: Threat = _make(entry, "threat", catalog, base, where)
-        name = _name(entry, where) if threat.budgets else CLEAN
+        threat: Threat = make(entry, "threat", catalog, base, where)
+        name = name_of(entry, where) if threat.budgets else CLEAN
         proof = _certifier(entry, threat, catalog, base, f"{where} ('{entry['use']}'): certifier")
         attacks = entry.get("attack", threat.default_attack)
         for one in attacks if isinstance(attacks, list | tuple) else [attacks]:
@@ -201,8 +147,8 @@ def _threats(
 def _attack(
     entry: Any, threat: Threat, threat_name: str, catalog: Catalog, base: Path, where: str
 ) -> Named[Attack]:
-    entry = _table(entry, where)
-    attack: Attack = _make(entry, "attack", catalog, base, where)
+    entry = table_of(entry, where)
+    attack: Attack = make(entry, "attack", catalog, base, where)
     if "pixels" in attack.needs and not threat.pixels:
         raise StudyError(
             f"{where} '{entry['use']}' needs pixels, and threat '{threat_name}' is no offset of pixels"
@@ -211,7 +157,7 @@ def _attack(
         raise StudyError(
             f"{where} '{entry['use']}' needs gradients, and threat '{threat_name}' has no slope to climb"
         )
-    return Named(_name(entry, where), threat.searched_by(attack))
+    return Named(name_of(entry, where), threat.searched_by(attack))
 
 
 def _certifier(
@@ -219,10 +165,10 @@ def _certifier(
 ) -> Named[Certifier] | None:
     if "certifier" not in entry:
         return None
-    table = _table(entry["certifier"], where)
+    table = table_of(entry["certifier"], where)
     if not threat.nested:
         raise StudyError(f"{where}: a certificate holds at smaller budgets only where a threat is nested")
-    return Named(_name(table, where), _make(table, "certifier", catalog, base, where))
+    return Named(name_of(table, where), make(table, "certifier", catalog, base, where))
 
 
 def _watches(
@@ -230,8 +176,8 @@ def _watches(
 ) -> list[tuple[Watch, frozenset[str]]]:
     """Every probe with the names of the threats that it observes; the unperturbed images always."""
     found: list[tuple[Watch, frozenset[str]]] = []
-    named = _named(study.probe, "probe", catalog, base)
-    for index, (entry, probe) in enumerate(zip(study.probe, named, strict=True)):
+    probes = named(study.probe, "probe", catalog, base)
+    for index, (entry, probe) in enumerate(zip(study.probe, probes, strict=True)):
         where = f"[[probe]] {index + 1} ('{entry['use']}')"
         budgets, against = entry.get("budgets", "largest"), entry.get("against", list(threats))
         if budgets not in get_args(Observed):
@@ -245,14 +191,6 @@ def _watches(
     return found
 
 
-def _table(entry: Any, where: str) -> Mapping[str, Any]:
-    """An attack's or a certifier's entry: a table, or a name that stands for one."""
-    table = {"use": entry} if isinstance(entry, str) else entry
-    if not isinstance(table, dict) or not isinstance(table.get("use"), str):
-        raise StudyError(f"{where} must be a name, or a table with `use` and fields, not {entry!r}")
-    return table
-
-
 def _cut(
     study: Study,
     index: int,
@@ -260,9 +198,10 @@ def _cut(
     live: Mapping[str, Samples],
     pictures: Mapping[str, set[int]],
 ) -> Iterable[Shard]:
-    samples = live[condition.dataset.name]
+    samples = live[condition.source.name]
     key = condition.key(study)
-    pictured = set() if condition.clean else pictures[condition.dataset.name]
+    plain = condition.clean or condition.stranger is not None
+    pictured = set() if plain else pictures[condition.dataset.name]
     for start in range(0, len(samples), study.shard_size):
         indices = tuple(range(start, min(start + study.shard_size, len(samples))))
         ids = [samples.id(i) for i in indices]
@@ -273,11 +212,6 @@ def _cut(
         pictures_of = sorted(samples.id(i) for i in kept)
         address = digest(key, ids, pictures_of, *first, *([explained] if explained else []))
         yield Shard(address, index, indices, kept)
-
-
-def holds_constants(condition: Condition, indices: Sequence[int]) -> bool:
-    """Is this the one shard of a model and a data set that holds what probes record of the model?"""
-    return condition.clean and bool(condition.watches) and indices[0] == 0
 
 
 def _pictured(study: Study, samples: Samples) -> set[int]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
+from classrob.condition import Condition
 from classrob.errors import NotCertifiable, NotExplainable, NotObservable, StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
-from classrob.plan import Condition
+from classrob.scorer import Reference
 from classrob.streams import Streams
 from classrob.worker import Worker
 
@@ -61,6 +63,7 @@ def preflight(worker: Worker, wanted: set[int]) -> Iterator[Note]:
         samples = worker.samples(condition)
         yield from noted(_predicts(classifier, condition, samples), *of_pair)
         yield from noted(_observable(classifier, condition, samples), *of_pair)
+        yield from noted(_detectable(classifier, condition, samples), *of_pair)
         yield from noted(_explainable(classifier, condition, samples), *of_pair)
 
 
@@ -152,6 +155,23 @@ def _observable(classifier: Classifier, condition: Condition, samples: Samples) 
                 f"model '{classifier.name}' on '{condition.dataset.name}': probe '{watch.probe.name}' records "
                 f"nothing: {one_line(error)}"
             )
+
+
+def _detectable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
+    """A note for every detector that finds nothing to work with in the model: then it judges nothing."""
+    batch = _first(classifier, condition, samples) if condition.detections else None
+    for one in {one.detector.name: one for one in condition.detections}.values():
+        assert batch is not None, "detectors without images"
+        streams = Streams.keyed(0, "preflight", batch.ids, "").to(classifier.device)
+        with (
+            classifier.frozen(),
+            torch.no_grad(),
+            suppress(Exception),
+        ):  # what so few images say, shards say better
+            try:
+                one.detector.part.fit(classifier, Reference(batch, {}, streams))
+            except NotObservable as error:
+                yield f"detector '{one.detector.name}' does not suit model '{classifier.name}': {one_line(error)}"
 
 
 def _explainable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:

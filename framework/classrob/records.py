@@ -80,7 +80,7 @@ class Observation(NamedTuple):
     Attributes:
         sample: the sample's id; None for what is of the model.
         budget: the budget of the record that it belongs to, None without a threat.
-        probe: what the study calls the probe.
+        probe: what the study calls the probe, or the detector.
         name: the column.
         shape: [] for a number, [d] for a vector, [k] or [k, d] for what is of the model; as JSON.
         type: `float16` or `float32`.
@@ -99,6 +99,7 @@ class Observation(NamedTuple):
 #: What a verdict rests on.
 BASES = {
     "clean": "the unperturbed image was judged",
+    "foreign": "an image of another data set, of no class of this one; no verdict",
     "found": "a judged misclassified image within the budget",
     "stood": "attacked at this budget, and not broken",
     "certified": "proven at this budget or a larger one of a nested threat: no attack can break it",

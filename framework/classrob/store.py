@@ -14,7 +14,8 @@ from classrob.packing import Pack
 from classrob.records import Outcome, Shard
 
 if TYPE_CHECKING:
-    from classrob.plan import Condition, Plan
+    from classrob.condition import Condition
+    from classrob.plan import Plan
 
 #: Raised when the schema changes; an older store is refused, not migrated, while there is one version.
 VERSION = 5
@@ -64,7 +65,8 @@ CREATE VIEW judgement AS
            json_extract(c.classes, '$[' || r.predicted || ']') AS predicted,
            r.predicted = r.label AS correct, r.margin, r.distance, r.proposed, r.spent, r.queries, r.basis
     FROM record r JOIN shard s ON s.id = r.shard JOIN plan p ON p.shard = s.key
-         JOIN condition c ON c.id = p.condition;
+         JOIN condition c ON c.id = p.condition
+    WHERE r.label >= 0;
 """
 
 _RECORD = "INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -219,6 +221,14 @@ def _condition(index: int, condition: Condition, plan: Plan) -> tuple[Any, ...]:
     parts = {kind: one.part.model_dump(mode="json") for kind, one in named.items()}
     if (certifier := condition.certifier) is not None:
         parts["certifier"] = {"name": certifier.name, **certifier.part.model_dump(mode="json")}
+    for one in condition.detections:
+        learned = [outliers.name for outliers in one.outliers]
+        reference = None if one.reference is None else one.reference.model_dump(mode="json")
+        fields = {"column": one.column, "budgets": one.budgets, "reference": reference, "outliers": learned}
+        fields |= {"evaded": condition.evaded == one, **one.detector.part.model_dump(mode="json")}
+        parts.setdefault(f"detector {one.detector.name}", fields)
+    if (stranger := condition.stranger) is not None:
+        parts["stranger"] = {"name": stranger.name, **stranger.part.model_dump(mode="json")}
     for watch in condition.watches:
         fields = watch.probe.part.model_dump(mode="json")
         parts[f"probe {watch.probe.name}"] = {"budgets": watch.budgets, **fields}

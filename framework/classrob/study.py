@@ -40,10 +40,11 @@ class Study(BaseModel):
     dataset: tuple[dict[str, Any], ...] = Field(min_length=1)
     threat: tuple[dict[str, Any], ...] = ()
     probe: tuple[dict[str, Any], ...] = ()
+    detector: tuple[dict[str, Any], ...] = ()
     explainer: tuple[dict[str, Any], ...] = ()
     metric: tuple[dict[str, Any], ...] = ()
 
-    @field_validator("model", "dataset", "threat", "probe", "explainer", "metric", mode="before")
+    @field_validator("model", "dataset", "threat", "probe", "detector", "explainer", "metric", mode="before")
     @classmethod
     def _tables(cls, value: Any) -> Any:
         if isinstance(value, dict):

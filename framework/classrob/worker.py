@@ -15,14 +15,21 @@ from typing import Any
 import torch
 
 from classrob.catalog import Catalog
+from classrob.condition import Condition, holds_constants
+from classrob.detecting import Sources, strange, suspicions
+from classrob.detection import Detection
 from classrob.drawings import drawings
-from classrob.errors import ClassrobError, StudyError, one_line
+from classrob.errors import ClassrobError, NotObservable, StudyError, one_line
+from classrob.identity import digest
+from classrob.images import Fit
 from classrob.live import ROWS, Batch, Classifier, Samples
+from classrob.named import Named
 from classrob.observing import observations
 from classrob.parts import Model
 from classrob.pictures import example
-from classrob.plan import Condition, Named, conditions, holds_constants
+from classrob.plan import conditions
 from classrob.records import Outcome, Shard
+from classrob.scorer import Scorer
 from classrob.space import Telling
 from classrob.streams import Streams, key_of
 from classrob.study import Study
@@ -41,6 +48,7 @@ class Worker:
     _samples: dict[str, Samples] = field(default_factory=dict, repr=False)
     _model: tuple[str, Classifier] | None = field(default=None, repr=False)
     _tunings: dict[str, Tuning] = field(default_factory=dict, repr=False)
+    _scorers: dict[str, Scorer | None] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"study": self.study, "base": self.base}
@@ -65,6 +73,7 @@ class Worker:
         """The model in memory; the one before it is let go."""
         if self._model is None or self._model[0] != model.name:
             self._model = None
+            self._scorers.clear()
             self._model = (model.name, load(model, self.study))
         return self._model[1]
 
@@ -83,7 +92,8 @@ class Worker:
 
     def _compute(self, shard: Shard, condition: Condition, begin: float) -> Outcome:
         classifier = self.classifier(condition.model)
-        batch, failures = self.samples(condition).read(shard.indices, classifier.fit)
+        samples, fit = self._source(condition, classifier)
+        batch, failures = samples.read(shard.indices, fit)
         if batch is None:
             return Outcome(shard, failures=failures, seconds=time.perf_counter() - begin)
         batch = batch.to(self.study.device)
@@ -115,7 +125,39 @@ class Worker:
             if self.study.device.startswith("cuda"):
                 torch.cuda.empty_cache()
 
+    def _source(self, condition: Condition, classifier: Classifier) -> tuple[Samples, Fit]:
+        """The samples whose images are judged, and how the model wants them."""
+        samples = self.samples(condition)
+        if condition.stranger is None:
+            return samples, classifier.fit
+        name = condition.stranger.name
+        if name not in self._samples:
+            self._samples[name] = opened(condition.stranger.part, name)
+        return Sources(samples, classifier, self.study.seed).strangers(self._samples[name])
+
+    def scorers(self, condition: Condition, classifier: Classifier) -> list[tuple[Detection, Scorer]]:
+        """The detectors that judge a condition, each fitted once for a model and a data set.
+
+        One that finds nothing to work with in the model is left out: the preflight has said so.
+        """
+        sources = Sources(self.samples(condition), classifier, self.study.seed)
+        found: list[tuple[Detection, Scorer]] = []
+        for one in condition.detections:
+            key = digest(condition.dataset.name, one.address())
+            if key not in self._scorers:
+                try:
+                    self._scorers[key] = sources.fit(one, condition.dataset.name)
+                except NotObservable:
+                    self._scorers[key] = None
+            if (scorer := self._scorers[key]) is not None:
+                found.append((one, scorer))
+        return found
+
     def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Outcome:
+        scorers = self.scorers(condition, classifier)
+        if condition.stranger is not None:
+            records, found = strange(condition, classifier, batch, scorers)
+            return Outcome(shard, records, observations=found)
         threat, attack = condition.threat.part, condition.attack
         source = type(condition.dataset.part).__qualname__
         streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key())
@@ -124,7 +166,8 @@ class Worker:
         torch.manual_seed(key_of(shard.key) & 0x7FFFFFFF)
         wanted = {self.samples(condition).id(i) for i in shard.pictures}
         space = threat.open(batch, classifier, streams.fork("threat"))
-        watch = {level for one in condition.watches for level in one.levels(threat.budgets)}
+        lookers = (*condition.watches, *condition.detections)
+        watch = {level for one in lookers for level in one.levels(threat.budgets)}
         if isinstance(space, Telling):
             watch.update(range(len(threat.budgets)))
         sweep = Sweep(
@@ -135,23 +178,28 @@ class Worker:
             batch,
             streams,
             threat.budgets,
-            nested=threat.nested and attack.part.seeks_errors,
+            nested=threat.nested and attack.part.seeks_errors and condition.evaded is None,
             exhaustive=self.study.exhaustive,
             spot_check=self.study.spot_check,
             keep=frozenset(i for i, sample in enumerate(batch.ids) if sample in wanted),
             watch=frozenset(watch),
             certifier=None if condition.certifier is None else condition.certifier.part,
         )
-        ledger = sweep.run()
+        evaded = [scorer for one, scorer in scorers if one == condition.evaded]
+        if condition.evaded is not None and not evaded:
+            raise StudyError(f"detector '{condition.evaded.detector.name}' does not suit the model")
+        with classifier.facing(evaded[0] if evaded else None):
+            ledger = sweep.run()
         return Outcome(
             shard,
             ledger.records(batch.ids),
             examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
             drawings=list(drawings(sweep, ledger, condition.explainers)),
             trials=ledger.trials(batch.ids),
-            observations=list(
-                observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices))
-            ),
+            observations=[
+                *observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices)),
+                *suspicions(sweep, ledger, scorers),
+            ],
         )
 
 

@@ -8,6 +8,8 @@ import torch
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from classrob.live import Around
+
 
 def _pair(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
@@ -45,15 +47,14 @@ def agree(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None
 
 
 @final
-class Normalised(nn.Module):
+class Normalised(Around):
     """A module behind a normalisation: images [n, c, h, w] in [0, 1] in, what the module returns out."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, module: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.module = module
+        super().__init__(module)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32)[:, None, None])
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32)[:, None, None])
 

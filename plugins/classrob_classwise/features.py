@@ -61,7 +61,8 @@ class Features(Probe):
             NotObservable: the last product of the model does not make its logits; the text says what was seen.
             StudyError: a feature is too large for float16.
         """
-        found = [_features(classifier, part) for part in rendered.split(classifier.batch_size)]
+        with torch.no_grad():
+            found = [penultimate(classifier, part) for part in rendered.split(classifier.batch_size)]
         features, weights = torch.cat([one for one, _ in found]), found[0][1]
         kept = features.to(getattr(torch, self.precision))
         if not kept.isfinite().all() and features.isfinite().all():
@@ -97,9 +98,15 @@ def factors(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[
     return given[first], weights.mT if turned and weights.ndim > 1 else weights
 
 
-def _features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features [n, d] of one batch, and weights [k, d]."""
-    with torch.no_grad(), _Watch() as watch:
+def penultimate(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [n, d] before the last linear layer, and that layer's weights [k, d], of one batch of images.
+
+    Where gradients are on, the features are differentiable in the images.
+
+    Raises:
+        NotObservable: the last product of the model does not make its logits; the text says what was seen.
+    """
+    with _Watch() as watch:
         logits = classifier(images)
     if watch.last is None:
         raise NotObservable(
@@ -120,8 +127,8 @@ def _features(classifier: Classifier, images: Tensor) -> tuple[Tensor, Tensor]:
         raise NotObservable(
             f"its last linear layer gives {weight.shape[0]} numbers, and the model {logits.shape[1]} logits"
         )
-    rest = logits - x @ weight.T
-    if float((rest - rest.mean(0)).abs().max()) > ROUNDING * (1.0 + float(logits.abs().max())):
+    rest = (logits - x @ weight.T).detach()
+    if float((rest - rest.mean(0)).abs().max()) > ROUNDING * (1.0 + float(logits.detach().abs().max())):
         raise NotObservable(
             "its logits are not what its last linear layer gives: something changes them after it"
         )

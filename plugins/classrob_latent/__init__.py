@@ -15,6 +15,9 @@ def classrob_generators() -> list[Component]:
         Component(
             "autoencoder", "classrob_latent.files:Autoencoder", "an encoder and a decoder, from a file"
         ),
+        Component(
+            "diffusers", "classrob_latent.diffused:Diffusers", "an autoencoder of diffusers, from a folder"
+        ),
         Component("fitted", "classrob_latent.fitted:Fitted", "a small one, trained on a data set and kept"),
     ]
 
@@ -43,6 +46,16 @@ def classrob_attacks() -> list[Component]:
     """The search of the paper."""
     return [
         Component("latent-search", "classrob_latent.search:LatentSearch", "restarts with a shrinking radius")
+    ]
+
+
+@hookimpl
+def classrob_probes() -> list[Component]:
+    """What other models say."""
+    return [
+        Component(
+            "second-opinion", "classrob_latent.opinion:SecondOpinion", "what other models see in an image"
+        )
     ]
 
 
@@ -78,5 +91,15 @@ def classrob_metrics() -> list[Component]:
             "latent-realism",
             "classrob_latent.metrics:LatentRealism",
             "are perturbed codes as likely as others?",
+        ),
+        Component(
+            "second-opinion",
+            "classrob_latent.opinion:SecondOpinionShare",
+            "do other models still see the class?",
+        ),
+        Component(
+            "model-agreement",
+            "classrob_latent.agreement:ModelAgreement",
+            "do models rank alike in every space?",
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -75,12 +76,15 @@ class Classwise(Generator):
             StudyError: the function fails, or the weights do not fit, or are not led by 0, 1, 2, …
         """
         states = _by_class(state_of(self.weights), self.weights)
-        modules = [self._one(state, label) for label, state in enumerate(states)]
+        empty = module_of(
+            self.factory, self.arguments
+        )  # once: all networks must be of one class to be mapped over
+        modules = [self._one(empty, state, label) for label, state in enumerate(states)]
         decoder = _Decoding(of_each_class(modules, self.code), self.pixels, conditional=True)
         return made(decoder, self.code, len(modules)).to(device)
 
-    def _one(self, state: Mapping[str, Tensor], label: int) -> nn.Module:
-        module = module_of(self.factory, self.arguments)
+    def _one(self, empty: nn.Module, state: Mapping[str, Tensor], label: int) -> nn.Module:
+        module = copy.deepcopy(empty)
         put(state, module, self.weights, f"'{self.factory}' for class {label}")
         return module
 

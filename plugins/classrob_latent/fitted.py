@@ -43,9 +43,12 @@ class Fitted(Generator):
     )
     code: int = Field(default=16, ge=1, description="numbers of a code")
     hidden: int = Field(default=256, ge=1, description="width of the layers")
-    steps: int = Field(default=4000, ge=1, description="of training")
+    steps: int = Field(default=2000, ge=1, description="of training")
     batch: int = Field(default=64, ge=1, description="images a step")
     rate: float = Field(default=0.002, gt=0, description="Adam's, falling to 0")
+    prior: float = Field(
+        default=0.1, gt=0, description="weight of the codes' distance from the prior: smaller, sharper images"
+    )
     seed: int = Field(default=0, ge=0, description="of the first weights, and of the order of the images")
 
     def ingredients(self) -> Mapping[str, str]:
@@ -62,7 +65,7 @@ class Fitted(Generator):
         found = _read(path)
         if found is None:
             images, labels, classes = _images(self.dataset)
-            schedule = Schedule(self.steps, self.batch, self.rate, self.seed)
+            schedule = Schedule(self.steps, self.batch, self.rate, self.seed, self.prior)
             net = fit(images, labels, classes, self.code, self.hidden, schedule)
             found = net, (images.shape[1], images.shape[2], images.shape[3])
             _write(path, *found)

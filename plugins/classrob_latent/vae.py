@@ -22,12 +22,16 @@ from classrob.tuning import limited
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a network is trained: Adam, its rate falling to 0 along half a cosine."""
+    """How a network is trained: Adam, its rate falling to 0 along half a cosine.
+
+    `prior` is the weight of the codes' distance from the prior (β of Higgins et al., ICLR 2017).
+    """
 
     steps: int
     batch: int
     rate: float
     seed: int
+    prior: float
 
 
 @final
@@ -124,7 +128,7 @@ def fit(images: Tensor, labels: Tensor, classes: int, code: int, hidden: int, sc
             if len(order) < schedule.batch:
                 order = torch.cat([order, torch.randperm(len(images), generator=draws)])
             rows, order = order[: schedule.batch], order[schedule.batch :]
-            loss = _bound(net, images[rows], labels[rows], draws)
+            loss = _bound(net, images[rows], labels[rows], draws, schedule.prior)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -134,11 +138,11 @@ def fit(images: Tensor, labels: Tensor, classes: int, code: int, hidden: int, sc
     return net.eval()
 
 
-def _bound(net: ClassVAE, images: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:
+def _bound(net: ClassVAE, images: Tensor, labels: Tensor, draws: torch.Generator, prior: float) -> Tensor:
     """The negative evidence bound, a mean over images."""
     mean, spread = net.encoded(images, labels)
     codes = mean + (0.5 * spread).exp() * torch.randn(mean.shape, generator=draws)
     made = net.logits(codes, labels)
     off = binary_cross_entropy_with_logits(made, images.flatten(1), reduction="none").sum(1)
     far = 0.5 * (mean.square() + spread.exp() - 1.0 - spread).sum(1)
-    return (off + far).mean()
+    return (off + prior * far).mean()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import Any, Self, final
+from typing import Any, ClassVar, Self, final
 
 import torch
 from PIL import Image
@@ -20,7 +20,8 @@ from classrob.fields import File
 from classrob.images import Fit
 from classrob.live import Classifier
 from classrob.parts import Model
-from classrob_base.normalise import Normalised
+from classrob_base.normalise import Normalised, Size
+from classrob_base.rectifier import Rectified, Rectifier
 from classrob_base.weights import put, state_of
 
 
@@ -29,7 +30,8 @@ class TimmModel(Model):
     """An architecture of timm (Wightman, PyTorch Image Models), with weights from a file or from the Hub.
 
     Images are resized, cropped and normalised as the architecture's data configuration says. Without
-    `checkpoint` and `pretrained` the weights are random, drawn from seed 0.
+    `checkpoint` and `pretrained` the weights are random, drawn from the seed. With a `size` of your own images
+    are resized to it without a crop.
     """
 
     architecture: str = Field(description="timm's name, with or without the tag of its weights")
@@ -38,6 +40,11 @@ class TimmModel(Model):
         default=False, description="fetch timm's weights from the Hub, where not yet cached"
     )
     num_classes: PositiveInt | None = Field(default=None, description="classes; default: the architecture's")
+    size: Size = None
+    rectifier: Rectifier = "relu"
+    seed: int = Field(default=0, ge=0, description="of the first weights, where nothing loads them")
+
+    weights_in: ClassVar[str | None] = "checkpoint"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -63,6 +70,11 @@ class TimmModel(Model):
         except PackageNotFoundError as error:
             raise _absent(error) from error
 
+    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Self:
+        """With so many outputs, and the seed, where these are not given."""
+        fresh = {} if "seed" in self.model_fields_set else {"seed": seed}
+        return self.model_copy(update=fresh | ({"num_classes": classes} if self.num_classes is None else {}))
+
     def load(self, device: str) -> Classifier:
         """The network behind its normalisation, as timm returns it.
 
@@ -80,9 +92,11 @@ class TimmModel(Model):
         fit = Fit(
             size=(height, width),
             channels=channels,
-            crop=float(config["crop_pct"]),
+            crop=1.0 if self.size else float(config["crop_pct"]),
             interpolation=config["interpolation"] if config["interpolation"] in filters else "bicubic",
         )
+        if self.rectifier == "half-huber":
+            module = Rectified(module)
         normalised = Normalised(module, tuple(config["mean"]), tuple(config["std"]))
         return Classifier(normalised.to(device), fit=fit, device=device)
 
@@ -95,11 +109,18 @@ class TimmModel(Model):
             raise StudyError(f"timm has no weights '{self.architecture}'{hint}")
 
     def _made(self, timm: ModuleType) -> nn.Module:
-        classes = {} if self.num_classes is None else {"num_classes": self.num_classes}
+        more: dict[str, Any] = {} if self.num_classes is None else {"num_classes": self.num_classes}
+        if self.size is not None:
+            more["pretrained_cfg_overlay"] = {"input_size": (3, *self.size)}
+            config = timm.get_pretrained_cfg(self.architecture)
+            if config is not None and config.fixed_input_size:  # such as a transformer with learned positions
+                more["img_size"] = self.size
         with torch.random.fork_rng(devices=[]), _without_retries_in_the_log():
-            torch.default_generator.manual_seed(0)  # what the weights do not set is the same every time
+            torch.default_generator.manual_seed(
+                self.seed
+            )  # what the weights do not set is the same every time
             try:
-                return timm.create_model(self.architecture, pretrained=self.pretrained, **classes)
+                return timm.create_model(self.architecture, pretrained=self.pretrained, **more)
             except OSError as error:  # what every failure of the network and of the Hub's client is
                 raise StudyError(
                     f"the weights of timm's '{self.architecture}' cannot be fetched: use the network once, or give "

@@ -1,4 +1,4 @@
-"""Small reference models and what trains them; this module only declares them."""
+"""A small reference model, and ways to train any model; this module only declares them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,32 @@ from classrob.hookspecs import hookimpl
 
 @hookimpl
 def classrob_recipes() -> list[Component]:
-    """Ways to train the small reference network."""
+    """Ways to train a network on any data."""
     return [
-        Component("standard", "classrob_zoo.recipes:StandardTraining", "plain training of a small CNN"),
+        Component("standard", "classrob_zoo.standard:StandardTraining", "plain training with cross-entropy"),
         Component(
-            "pgd-adversarial", "classrob_zoo.recipes:PGDAdversarialTraining", "training on PGD's images"
+            "pgd-adversarial",
+            "classrob_zoo.adversarial:PGDAdversarialTraining",
+            "training on the images that PGD finds in a ball",
         ),
+        Component(
+            "trades", "classrob_zoo.adversarial:Trades", "clean accuracy traded for a stable prediction"
+        ),
+        Component(
+            "ae-regularised",
+            "classrob_zoo.explanations:AERegularised",
+            "a penalty on the slope of logits that grows until it binds",
+        ),
+        Component(
+            "interpretability-aware",
+            "classrob_zoo.interpretability:InterpretabilityAware",
+            "class activation maps that an attack cannot change",
+        ),
+        Component("ig-norm", "classrob_zoo.gradients:IGNorm", "small integrated gradients towards an attack"),
     ]
 
 
 @hookimpl
 def classrob_models() -> list[Component]:
-    """What the recipes leave in a file."""
-    return [
-        Component("cnn", "classrob_zoo.model:TrainedCNN", "the small CNN of a recipe, from its saved weights")
-    ]
+    """What a recipe trains where nothing else is named."""
+    return [Component("cnn", "classrob_zoo.model:CNN", "a small CNN for any small images, to be trained")]

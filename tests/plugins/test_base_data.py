@@ -22,6 +22,7 @@ from PIL import Image
 from classrob.errors import StudyError
 from classrob.images import Fit
 from classrob.live import Samples
+from classrob.subset import opened
 from classrob_base.arrays import Arrays
 from classrob_base.digits import Digits
 from classrob_base.folder import Folder
@@ -420,3 +421,13 @@ def test_random_access_equals_reading_in_order(tmp_path: Path, seed: int) -> Non
     assert batch is not None
     assert (batch.images.mean((1, 2, 3)) * 255).round().int().tolist() == [i % 256 for i in order]
     assert batch.ids == tuple(map(str, order))
+
+
+def test_a_random_choice_is_that_of_numpys_permutation_in_the_sets_own_order() -> None:
+    whole = Digits().open()
+    wanted = sorted(np.random.RandomState(3).permutation(len(whole))[:10].tolist())
+    chosen = opened(Digits(limit=10, shuffle=3), "digits")
+    assert [chosen.id(i) for i in range(len(chosen))] == [whole.id(i) for i in wanted]
+    even = opened(Digits(limit=20, stratify=True, shuffle=3), "digits")
+    assert [[even.label(i) for i in range(20)].count(label) for label in range(10)] == [2] * 10
+    assert len(opened(Digits(shuffle=3), "digits")) == len(whole)

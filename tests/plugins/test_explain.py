@@ -21,9 +21,11 @@ from classrob.catalog import Catalog
 from classrob.errors import StudyError
 from classrob.pool import Pool
 from classrob.reading.results import Results
+from classrob.table import Observed, Table
 from classrob_classwise.area import area
 from classrob_explain.adversarial import AdversarialExplanation
 from classrob_explain.ara import AraDescent, AraDescentToChance
+from classrob_explain.areas import AreaToChance
 from classrob_explain.cam import Cam, CamPlusPlus, GradCam
 from classrob_explain.compared import agreement, kendall, top
 from classrob_explain.descent import length, unit
@@ -178,7 +180,7 @@ def test_an_adversarial_explanation_ends_near_its_radius_and_raises_its_class() 
 
 
 @given(st.integers(0, 2**31), st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_kendall_is_scipys_and_agreement_is_a_share_of_common_places(seed: int, ties: bool) -> None:
     one, other = drawn(3, 1, 4, 4, seed=seed), drawn(3, 1, 4, 4, seed=seed + 1)
     if ties:
@@ -198,7 +200,7 @@ def test_a_flat_map_agrees_with_nothing() -> None:
 
 
 @given(st.integers(0, 2**31), st.floats(0.0, 0.5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_two_class_discrepancy_is_never_below_its_bound(seed: int, far: float) -> None:
     """Whatever the change of an image is: where another class beats the true one, both maps had to move so far."""
     classifier = small(bias=True)
@@ -275,7 +277,7 @@ def test_the_steps_of_the_descent_sum_to_its_path(path: float, steps: int) -> No
 
 
 @given(st.integers(0, 2**31), st.floats(1e-4, 1e6))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_unit_direction_has_a_root_mean_square_of_one(seed: int, scale: float) -> None:
     found = unit(scale * (drawn(3, 2, 4, seed=seed) - 0.5))
     torch.testing.assert_close(found.square().flatten(1).mean(1), torch.ones(3), rtol=0.05, atol=0.0)
@@ -386,3 +388,67 @@ def test_an_explainer_changes_the_addresses_of_pictured_shards_alone(
     assert cli("run", study, "--out", folder, "--set", "pictures=0").code == 0
     more = ["--set", "pictures=0", "--set", 'explainer=[{use="input-gradient"}]']
     assert "0 to do" in cli("run", study, "--out", folder, *more).err
+
+
+WANDERS = """
+import classrob
+
+
+class Wanders(classrob.Attack):
+    \"""Goes to a random point, and looks for nothing.\"""
+
+    seeks_errors = False
+
+    def search(self, classifier, space, batch, streams, start):
+        assert start is None
+        return space.start(streams)
+"""
+
+
+def test_an_attack_that_seeks_no_errors_is_asked_at_every_budget_for_every_sample(
+    study: Path, cli: Callable[..., Called]
+) -> None:
+    folder = study.parent / "runs" / "wanders"
+    (study.parent / "wanders.py").write_text(WANDERS)
+    attack = 'threat=[{use="linf", budgets=[0.1, 0.2], attack={use="./wanders.py:Wanders", name="wanders"}}]'
+    assert cli("run", study, "--out", folder, "--set", attack).code == 0
+    with Results.open(folder) as results:
+        (condition,) = [one for one in results.conditions if not one.clean]
+        table = results.table(condition)
+    assert set(table["basis"].tolist()) <= {"stood", "found"}
+    assert (table["spent"] == 0).all()
+    assert (table["distance"] > 0).all()
+
+
+def test_what_is_not_clipped_is_judged_as_it_is() -> None:
+    """A black image that has to become darker than black to be misclassified."""
+    from classrob.judge import judge
+
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        module[1].weight.copy_(torch.tensor([[1.0] * 4, [0.0] * 4]))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        module[1].bias.copy_(torch.tensor([0.2, 0.0]))  # pyright: ignore[reportCallIssue, reportArgumentType]
+    batch = Batch(("black",), torch.zeros(1, 1, 2, 2), torch.tensor([0]))
+    classifier, streams = Classifier(module), Streams.keyed(0, "test", batch.ids, "box")
+    broken = []
+    for clip in (True, False):
+        space = Rmse(budgets=(0.5,), clip=clip).open(batch, classifier, streams)
+        broken.append(bool(judge(classifier, space, batch, torch.full((1, 1, 2, 2), -0.1)).broken))
+    assert broken == [False, True]
+
+
+def test_an_area_down_to_chance_counts_confidence_and_not_errors() -> None:
+    """Two of four samples are down to chance, at 0.1 and 0.3; the other two stand to the largest budget of 1."""
+    columns = {
+        "sample": np.array(list("abcd"), dtype=object),
+        "label": np.zeros(4, np.int64),
+        "predicted": np.array([1, 1, 0, 1]),
+        "budget": np.ones(4),
+        "distance": np.array([0.1, 0.2, 0.3, 0.4]),
+    }
+    seen = {"confidence": Observed(np.array([0.05, 0.5, 0.1, 0.9], np.float32), np.arange(4))}
+    table = Table(tuple("0123456789"), None, columns, observed=seen)
+    (whole, _) = AreaToChance().compute(table, table)
+    assert whole.name == "ara-btr"
+    assert whole.value == pytest.approx(0.1 * 0.9 + 0.2 * 0.65 + 0.7 * 0.4)
+    assert whole.n == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,16 @@ from classrob.run import run
 from classrob.streams import Streams
 from classrob.study import make_study
 from classrob.testing import conformance
-from classrob.testing.tiny import Tints
+from classrob.testing.cases import cases
+from classrob.testing.subject import subjects
+from classrob.testing.tiny import Quarters, Tints
 from classrob_latent.codes import Encoding, codes_of, searched
+from classrob_latent.diffused import Diffusers
 from classrob_latent.files import Autoencoder, Classwise, Conditional
+from classrob_latent.fitted import Fitted
 from classrob_latent.generated import Generated
 from classrob_latent.loaded import Loaded, loaded
+from classrob_latent.noise import Noisy
 from classrob_latent.search import LatentSearch
 from classrob_latent.space import CodeBall
 from classrob_latent.threat import Latent, kept
@@ -147,12 +153,9 @@ def test_noise_keeps_codes_on_the_prior(noise: float) -> None:
 
 
 def test_noisy_codes_have_the_variance_of_the_prior() -> None:
-    catalog = Catalog.installed()
     module = Linear(0.01 * torch.eye(100)[:, :64])
     ids = [str(i) for i in range(400)]
     code = Streams.keyed(0, "codes", ids, "").normal(64)
-    from classrob_latent.noise import Noisy
-
     keys = Streams.keyed(0, "noise", ids, "").keys[:, None]
     blank, labels = torch.zeros(400, 1, 10, 10), torch.zeros(400, dtype=torch.int64)
     for magnitude in (0.25, 1.0, 4.0):
@@ -161,7 +164,6 @@ def test_noisy_codes_have_the_variance_of_the_prior() -> None:
         codes = 100 * (space.render(keys).flatten(1)[:, :64] - 0.5)
         assert float(codes.var()) == pytest.approx(1.0, abs=0.03)
         assert float((codes * code).mean()) == pytest.approx(kept(magnitude), abs=0.03)
-    assert catalog.find("threat", "latent-noise")
 
 
 @settings(max_examples=25)
@@ -301,9 +303,6 @@ def fields(files: Path, factory: str, **rest: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["classwise", "conditional", "autoencoder"])
 def test_generators_of_files_keep_their_promises(kind: str, files: Path) -> None:
-    from classrob.testing.cases import cases
-    from classrob.testing.subject import subjects
-
     given = {
         "classwise": fields(files, "One", weights=str(files / "three.safetensors")),
         "conditional": fields(files, "Mixed", classes=3),
@@ -325,6 +324,55 @@ def test_networks_of_all_classes_at_once_are_those_in_turn(files: Path) -> None:
     codes, labels = torch.randn(20, 5), torch.arange(20) % 3
     assert torch.allclose(at_once(codes, labels), in_turn(codes, labels), atol=1e-6)
     assert at_once.classes == 3
+
+
+def test_an_autoencoder_of_diffusers(tmp_path: Path) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    small = diffusers.AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        latent_channels=2,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    small.save_pretrained(tmp_path / "pipeline" / "vae")
+    given = {"latent/diffusers": {"folder": str(tmp_path / "pipeline"), "size": [16, 16]}}
+    results = [one.run() for one in cases(subjects("latent/diffusers", Catalog.installed(), given))]
+    assert {one.result for one in results} == {"ok"}, [one for one in results if one.result != "ok"]
+    decoder = Diffusers(folder=tmp_path / "pipeline", size=(16, 16)).load("cpu")
+    assert (decoder.code, decoder.prior) == ((2, 8, 8), False)
+    with pytest.raises(StudyError, match="no prior"):
+        decoder.draw(Streams.keyed(0, "x", ["1"], ""))
+
+
+def test_a_folder_that_holds_no_autoencoder_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StudyError, match=r"has no config\.json"):
+        Diffusers(folder=tmp_path, size=(16, 16)).load("cpu")
+    (tmp_path / "config.json").write_text('{"_class_name": "AutoencoderKL"}')
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(StudyError, match=r"pip install 'classrob\[diffusers\]'"):
+        Diffusers(folder=tmp_path, size=(16, 16)).load("cpu")
+
+
+def test_a_generator_is_fitted_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
+    part = Fitted(dataset=Quarters(size=40), code=4, hidden=32, steps=300)
+    decoder = part.load("cpu")
+    (kept_file,) = (tmp_path / "classrob").iterdir()
+    again = part.load("cpu")
+    codes, labels = torch.randn(8, 4), torch.arange(8) % 4
+    assert torch.equal(decoder(codes, labels), again(codes, labels))
+    bright = decoder(torch.zeros(4, 4), torch.arange(4)).view(4, 2, 4, 2, 4).mean((2, 4)).flatten(1)
+    assert bright.argmax(1).tolist() == [0, 1, 2, 3]
+    kept_file.write_bytes(b"damaged")
+    assert torch.equal(part.load("cpu")(codes, labels), decoder(codes, labels))
+    other = Fitted(dataset=Quarters(size=40), code=4, hidden=32, steps=300, seed=1).load("cpu")
+    assert not torch.equal(other(codes, labels), decoder(codes, labels))
 
 
 def test_what_does_not_fit_is_one_line(files: Path) -> None:
@@ -466,3 +514,43 @@ def test_real_images_are_encoded(shared: Path, tmp_path: Path) -> None:
     assert one(rows, "poor-reconstructions").n == 20
     assert 0.0 < (one(rows, "LARS").value or 0.0) < 1.0
     assert not [r for r in rows if r.metric in ("LAGS", "LGA", "LAGA")]
+
+
+def test_models_rank_and_judge_each_other(shared: Path, tmp_path: Path) -> None:
+    names = ("plain", "robust", "oneepoch")
+    data = {
+        "model": [arch0(shared, name) for name in names],
+        "dataset": [{"use": "generated", "generator": wgan(shared), "count": 20}],
+        "threat": [
+            {"use": "latent", "generator": wgan(shared), "budgets": [2.5], "attack": "minimum-norm"},
+            {"use": "linf", "budgets": [0.6], "attack": {"use": "minimum-norm", "steps": 15}},
+        ],
+        "probe": [{"use": "second-opinion"}],
+        "metric": [{"use": "second-opinion"}, {"use": "model-agreement"}, {"use": "latent-realism"}],
+    }
+    rows = rows_of(data, tmp_path)
+    for name in names:
+        clean = one(rows, "second-opinion", model=name, threat="none")
+        assert clean.n == 20
+        assert (clean.value or 0.0) >= 0.9
+        found = one(rows, "second-opinion", model=name, threat="latent")
+        assert found.n == 20
+        assert found.low is not None
+        assert (found.value or 0.0) < 1.0
+        assert one(rows, "latent-likely", model=name).n == 20
+        pairs = {
+            r.metric.partition("/")[2] for r in rows if r.model == name and r.metric.startswith("model-")
+        }
+        assert pairs == {"latent/linf", "latent/none", "linf/none"}
+    agreement = one(rows, "model-agreement/latent/linf", model="plain")
+    assert agreement.n == 3
+    assert -1.0 <= (agreement.low or 0.0) <= (agreement.value or 0.0) <= (agreement.high or 0.0) <= 1.0
+
+
+def test_alone_nobody_can_be_asked(shared: Path, tmp_path: Path) -> None:
+    data = {
+        "model": [arch0(shared, "plain")],
+        "dataset": [{"use": "generated", "generator": wgan(shared), "count": 3}],
+        "probe": [{"use": "second-opinion"}],
+    }
+    assert not [r for r in rows_of(data, tmp_path) if r.metric == "second-opinion"]

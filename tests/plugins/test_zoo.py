@@ -1,4 +1,4 @@
-"""The recipes and the models of the digits: accuracy, robustness, determinism, and the cache of weights."""
+"""The models of the digits and the small CNN: accuracy, robustness, and the cache of weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from classrob.errors import StudyError
 from classrob.identity import identity
 from classrob.images import Fit
 from classrob.live import Classifier
+from classrob.parts import Model
+from classrob.training.course import Course, Trained
 from classrob_base.arrays import Arrays
 from classrob_base.digits import Digits
 from classrob_zoo.digits.models import AdversarialDigits, StandardDigits
-from classrob_zoo.model import TrainedCNN
+from classrob_zoo.model import CNN
 from classrob_zoo.nets import SmallCNN
-from classrob_zoo.recipes import PGDAdversarialTraining, StandardTraining
+from classrob_zoo.standard import StandardTraining
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +89,11 @@ def test_kept_weights_are_used_and_a_damaged_file_is_made_again(
     """Any damage is found: a file cut short, and a single byte changed in the middle of the weights."""
     trainings: list[int] = []
 
-    def train(self: StandardTraining, dataset: Digits, device: str) -> Classifier:
+    def train(self: StandardTraining, model: Model, dataset: Digits, course: Course) -> Trained:
         trainings.append(1)
         torch.manual_seed(0)
-        return Classifier(SmallCNN.of_shape((1, 8, 8), 10).eval(), fit=Fit(size=(8, 8), channels=1))
+        module = SmallCNN.of_shape((1, 8, 8), 10).eval()
+        return Trained(model, Classifier(module, fit=Fit(size=(8, 8), channels=1)))
 
     monkeypatch.setattr(StandardTraining, "train", train)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(cache / "other" / name))
@@ -115,7 +118,7 @@ def test_a_folder_that_cannot_be_written_costs_a_note_only(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "file" / name))
     fresh = Classifier(SmallCNN.of_shape((1, 8, 8), 10), fit=Fit(size=(8, 8), channels=1))
-    monkeypatch.setattr(StandardTraining, "train", lambda self, dataset, device: fresh)
+    monkeypatch.setattr(StandardTraining, "train", lambda self, model, dataset, course: Trained(model, fresh))
     assert StandardDigits().load("cpu").module is fresh.module
     assert "cannot be kept" in capsys.readouterr().err
 
@@ -125,44 +128,8 @@ def test_ingredients_change_with_torch_and_the_recipe(monkeypatch: pytest.Monkey
     assert identity(StandardDigits()) == before
     assert StandardDigits().ingredients() != AdversarialDigits().ingredients()
     assert set(StandardTraining().ingredients()) == {"torch"}
-    monkeypatch.setattr("classrob_zoo.recipes.version", lambda name: "9.9")
+    monkeypatch.setattr("classrob.training.gradient.version", lambda name: "9.9")
     assert identity(StandardDigits()) != before
-
-
-@pytest.mark.parametrize("recipe", [StandardTraining(epochs=2), PGDAdversarialTraining(epochs=2, steps=2)])
-def test_equal_fields_give_equal_weights_and_leave_the_caller_alone(
-    recipe: StandardTraining | PGDAdversarialTraining, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = small(tmp_path)
-    torch.manual_seed(1)
-    before, threads = torch.get_rng_state(), torch.get_num_threads()
-    torch.set_num_threads(3)
-    first = recipe.train(data, "cpu").module.state_dict()
-    assert torch.equal(before, torch.get_rng_state())
-    assert torch.get_num_threads() == 3
-    torch.set_num_threads(threads)
-    torch.manual_seed(2)
-    with torch.no_grad():
-        second = recipe.train(data, "cpu").module.state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    other = recipe.model_copy(update={"seed": 1}).train(data, "cpu").module.state_dict()
-    assert not torch.equal(first["stem.weight"], other["stem.weight"])
-    assert capsys.readouterr() == ("", "")  # no terminal, no bar
-
-
-def test_adversarial_images_lie_in_the_ball_and_raise_the_loss() -> None:
-    recipe = PGDAdversarialTraining(budget=0.1, steps=4)
-    torch.manual_seed(0)
-    module = SmallCNN.of_shape((3, 9, 9), 5)
-    x, y = torch.rand(16, 3, 9, 9), torch.arange(16) % 5
-    z = recipe._perturb(module, x, y, torch.Generator().manual_seed(0))
-    assert float((z - x).abs().max()) <= 0.1 + 1e-6
-    assert float((z - x).abs().max()) > 0.09
-    assert float(z.min()) >= 0
-    assert float(z.max()) <= 1
-    assert not z.requires_grad
-    loss = torch.nn.functional.cross_entropy
-    assert loss(module(z), y) > loss(module(x), y)
 
 
 @pytest.mark.parametrize(
@@ -171,9 +138,10 @@ def test_adversarial_images_lie_in_the_ball_and_raise_the_loss() -> None:
 def test_any_small_images_train_and_come_back_from_a_file(
     tmp_path: Path, shape: tuple[int, ...], classes: int
 ) -> None:
-    classifier = StandardTraining(epochs=1, batch=7).train(small(tmp_path, shape, classes), "cpu")
+    recipe = StandardTraining(epochs=1, batch=7)
+    classifier = recipe.train(CNN(), small(tmp_path, shape, classes), Course()).classifier
     save_file(classifier.module.state_dict(), tmp_path / "cnn.safetensors")
-    again = TrainedCNN(weights=tmp_path / "cnn.safetensors").load("cpu")
+    again = CNN(weights=tmp_path / "cnn.safetensors").load("cpu")
     x = torch.rand(8, classifier.fit.channels or 1, *shape[1:3])
     assert torch.equal(classifier(x), again(x))
     assert classifier(x).shape == (8, classes)
@@ -183,17 +151,17 @@ def test_any_small_images_train_and_come_back_from_a_file(
 def test_training_honours_the_limit(tmp_path: Path) -> None:
     whole, cut = small(tmp_path), small(tmp_path).model_copy(update={"limit": 10})
     recipe = StandardTraining(epochs=1, batch=10)
-    weights = [recipe.train(data, "cpu").module.state_dict()["head.bias"] for data in (whole, cut)]
+    done = [recipe.train(CNN(), data, Course()) for data in (whole, cut)]
+    assert [one.learned for one in done] == [40, 10]
+    weights = [one.classifier.module.state_dict()["head.bias"] for one in done]
     assert not torch.equal(*weights)
 
 
 def test_what_cannot_be_trained_on_or_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", x=np.full((4, 5, 5), 7.0), y=[0, 1, 0, 1])
-    with pytest.raises(
-        StudyError, match="training needs every image, but '0' of 'Arrays' cannot be read: values from 7"
-    ):
-        StandardTraining(epochs=1).train(Arrays(path=tmp_path / "bad.npz"), "cpu")
+    with pytest.raises(StudyError, match="training needs every image, but '0' cannot be read: values from 7"):
+        StandardTraining(epochs=1).train(CNN(), Arrays(path=tmp_path / "bad.npz"), Course())
     save_file({"a": torch.ones(2)}, tmp_path / "other.safetensors")
     with pytest.raises(StudyError, match="does not hold a small CNN"):
-        TrainedCNN(weights=tmp_path / "other.safetensors").load("cpu")
+        CNN(weights=tmp_path / "other.safetensors").load("cpu")
     assert "a" in load_file(tmp_path / "other.safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from classrob.audit.signs import SIGNS, Sign
 from classrob.audit.subject import Subject
 from classrob.audit.tally import Finding, Tally, weigh
-from classrob.plan import Condition
+from classrob.condition import Condition
 from classrob.statistics.intervals import ALPHA
 
 

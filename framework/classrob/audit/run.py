@@ -19,11 +19,12 @@ from classrob.audit.stored import Audit, Cost, read, rows_of, write
 from classrob.audit.subject import Subject
 from classrob.audit.tally import Finding, NotChecked
 from classrob.catalog import Catalog
+from classrob.condition import Condition
 from classrob.ensemble import Ensemble, members_of
 from classrob.errors import ClassrobError, StoreError, one_line
 from classrob.identity import digest
 from classrob.live import ROWS
-from classrob.plan import Condition, Plan
+from classrob.plan import Plan
 from classrob.reading.results import Results, Stored
 from classrob.study import make_study
 from classrob.worker import Worker

@@ -18,8 +18,8 @@ from classrob.ensemble import Member, propose
 from classrob.errors import ClassrobError
 from classrob.judge import judge
 from classrob.live import Meter
+from classrob.named import Named
 from classrob.parts import Attack, Threat
-from classrob.plan import Named
 from classrob.space import Space
 from classrob.streams import Streams
 from classrob.sweep import Sweep

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from classrob.audit.tally import NoGradient, Tally
+from classrob.condition import Condition
 from classrob.errors import StudyError, one_line
 from classrob.live import Batch, Classifier, Samples
-from classrob.plan import Condition
 from classrob.streams import key_of
 from classrob.tuning import limited, tuned
 from classrob.worker import Worker

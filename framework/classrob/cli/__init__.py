@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write a run's scores or judgements as CSV, Parquet, LaTeX or Markdown."),
     "query": ("query", "Ask a run's store in SQL; reads only."),
     "audit": ("audit", "Look for signs that a model's robustness is an illusion of the attack."),
+    "train": ("train", "Train a network by a recipe; the same command again resumes it."),
     "plugins": ("plugins", "List the installed plugins, broken ones with the cause."),
     "list": ("list", "List the parts of a kind: models, datasets, threats, attacks, …"),
     "describe": ("describe", "Explain a part: what it is, and its fields."),

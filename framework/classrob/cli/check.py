@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
 from classrob.catalog import Catalog
+from classrob.cli.assigning import assigned
 from classrob.cli.tabular import FORMAT, emit
 from classrob.component import KINDS
 from classrob.errors import PluginError, UsageError
@@ -29,7 +28,7 @@ def command(reference: str, kind: str | None, values: tuple[str, ...], style: st
 
     Exits with 4 when a promise is broken.
     """
-    fields = dict(_field(value) for value in values)
+    fields = dict(assigned(value) for value in values)
     found = subjects(reference, Catalog.installed(), {reference: fields}, kind)
     _usable(found, reference, bool(fields))
     results: list[Result] = []
@@ -44,17 +43,6 @@ def command(reference: str, kind: str | None, values: tuple[str, ...], style: st
     skipped = sum(result.result == "skipped" for result in results)
     click.echo(f"{len(results) - failed - skipped} kept, {failed} broken, {skipped} skipped", err=True)
     return PluginError.exit_code if failed else 0
-
-
-def _field(text: str) -> tuple[str, Any]:
-    """`budgets=[1, 2]` as a name and a TOML value; what is no TOML is a string."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"--set takes FIELD=VALUE, such as steps=10, not '{text}'")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
 
 
 def _usable(found: Sequence[Subject | PluginSubject], reference: str, given: bool) -> None:

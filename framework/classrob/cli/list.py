@@ -15,8 +15,8 @@ from classrob.errors import UsageError, nearest
 @click.argument("pattern", default="*")
 @FORMAT
 def command(kinds: str, pattern: str, style: str) -> None:
-    """List the parts of KINDS (models, datasets, threats, attacks, certifiers, probes, metrics,
-    generators, recipes, executors).
+    """List the parts of KINDS (models, datasets, threats, attacks, certifiers, probes, detectors,
+    metrics, explainers, generators, recipes, executors).
 
     PATTERN filters by name, with * and ?; 'timm/resnet*' looks into a family.
     """

@@ -60,7 +60,7 @@ class Progress:
         """Rows at the largest budget of the shard's condition, by class."""
         top = max((r.budget for r in outcome.records if r.budget is not None), default=None)
         for record in outcome.records:
-            if record.budget == top:
+            if record.budget == top and record.label >= 0:
                 key = (outcome.shard.condition, record.label)
                 self.seen[key] += 1
                 self.right[key] += record.predicted == record.label

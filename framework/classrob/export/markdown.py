@@ -16,14 +16,14 @@ def markdown(sheets: Sequence[Sheet]) -> str:
 def _table(sheet: Sheet) -> str:
     unit = ", %" if sheet.share else ""
     left = f"; of {sheet.classes} classes, the {sheet.lowest} lowest and highest" if sheet.lowest else ""
-    lines = [f"**{_text(sheet.title)}** on {_text(sheet.dataset)}{unit} (95 % interval){left}", ""]
+    lines = [f"**{escaped(sheet.title)}** on {escaped(sheet.dataset)}{unit} (95 % interval){left}", ""]
     ns = sizes(sheet)
-    heads = ["all", *map(_text, sheet.columns)]
+    heads = ["all", *map(escaped, sheet.columns)]
     lines.append(_row(["model", "threat", *(f"{h} (n = {span(n)})" for h, n in zip(heads, ns, strict=True))]))
     lines.append(_row(["---"] * 2 + ["---:"] * len(heads)))
     for line in sheet.lines:
         cells = [_score(row, sheet.share) for row in (line.overall, *line.cells)]
-        lines.append(_row([_text(line.model), _text(line.condition), *cells]))
+        lines.append(_row([escaped(line.model), escaped(line.condition), *cells]))
     return "\n".join([*lines, ""])
 
 
@@ -42,7 +42,7 @@ def _score(row: Row | None, share: bool) -> str:
     return number(row.value, share) + ends
 
 
-def _text(name: str) -> str:
+def escaped(name: str) -> str:
     """A name as Markdown shows it: nothing in it is a mark or HTML."""
     text = " ".join(name.split())
     text = "".join(c if c.isprintable() else "�" for c in text)

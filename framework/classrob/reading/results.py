@@ -52,6 +52,13 @@ class Stored:
         """Are these the unperturbed images?"""
         return self.threat == "none"
 
+    @property
+    def detectors(self) -> dict[str, str]:
+        """The detectors that judged it, and the columns that hold their scores."""
+        lead = "detector "
+        found = {name.removeprefix(lead): one for name, one in self.parts.items() if name.startswith(lead)}
+        return {name: one["column"] for name, one in found.items()}
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -90,6 +97,15 @@ class Results:
     @cached_property
     def conditions(self) -> tuple[Stored, ...]:
         """The conditions in the study's order, the unperturbed images of each model and data set first."""
+        return tuple(one for one in self._every if "stranger" not in one.parts)
+
+    @cached_property
+    def strangers(self) -> tuple[Stored, ...]:
+        """The conditions of images of other data sets, which detectors are to find; none has a class."""
+        return tuple(one for one in self._every if "stranger" in one.parts)
+
+    @cached_property
+    def _every(self) -> tuple[Stored, ...]:
         rows = self.store.connection.execute("SELECT * FROM condition ORDER BY id")
         return tuple(
             Stored(

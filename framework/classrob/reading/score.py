@@ -14,6 +14,9 @@ from classrob.parts import Metric
 from classrob.reading.results import Results, Stored
 from classrob.table import Score, Table
 
+#: The column that holds the scores of the detector that a metric of detectors is computed for.
+SUSPICION = "suspicion"
+
 
 class Row(NamedTuple):
     """One score with all that it belongs to; the keys are a contract with other programs."""
@@ -53,12 +56,16 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
         if len(table):
             cuts = [(budget, table.at(budget)) for budget in condition.budgets or (None,)]
             for metric in metrics:
-                if metric.scope != "model" and metric.columns <= table.names | clean[1].constants.keys():
+                of_condition = metric.scope in ("budget", "sweep")
+                if of_condition and metric.columns <= table.names | clean[1].constants.keys():
                     parts = cuts if metric.scope == "budget" else [(None, table)]
                     rows += _rows(condition, metric, parts, clean[1])
+            rows += _detected(results, condition, metrics, clean[0])
             if whole:
                 part = models.setdefault((condition.model, condition.dataset), [])
                 part.append((condition, table.only(kept)))
+    for condition in results.strangers:
+        rows += _detected(results, condition, metrics, results.clean_of(condition))
     together = {of: _together(found) for of, found in models.items()}
     for (model, dataset), found in models.items():
         peers = {other: table for (other, where), table in together.items() if where == dataset}
@@ -69,6 +76,28 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
                 for score in metric.compute(table, unperturbed):
                     rows.append(_row((model, dataset, None), None, None, score))
     return rows
+
+
+def _detected(
+    results: Results, condition: Stored, metrics: Sequence[Metric], source: Stored
+) -> Iterator[Row]:
+    """The scores of the detectors that judged a condition, each at each budget."""
+    mine = [metric for metric in metrics if metric.scope == "detector"]
+    if not mine or condition.clean or not condition.detectors:
+        return
+    columns = frozenset(condition.detectors.values())
+    clean, table = results.table(source, columns), results.table(condition, columns)
+    for detector, column in condition.detectors.items():
+        if not (column in clean.observed and column in table.observed):
+            continue
+        before, after = (
+            replace(one, observed={SUSPICION: one.observed[column]}, constants={}) for one in (clean, table)
+        )
+        cuts = [(budget, after.at(budget)) for budget in condition.budgets or (None,)]
+        for metric in mine:
+            if metric.columns <= after.names:
+                for row in _rows(condition, metric, cuts, before):
+                    yield row._replace(detector=detector)
 
 
 def _together(parts: Sequence[tuple[Stored, Table]]) -> Table:

@@ -15,6 +15,7 @@ from classrob.images import Fit
 from classrob.judge import admitted
 from classrob.live import Batch, Classifier
 from classrob.parts import Attack, Threat
+from classrob.scorer import Scorer
 from classrob.space import Space
 from classrob.streams import Streams
 from classrob.testing.fair import abridged, refused
@@ -56,6 +57,18 @@ class Tint(Space):
     def steepest(self, slope: Tensor) -> Tensor:
         """The slope at length 1."""
         return slope / slope.norm(dim=1, keepdim=True).clamp_min(1e-20)
+
+
+@final
+@dataclass(frozen=True)
+class Doubt(Scorer):
+    """The kit's own detector, for attacks that evade one: minus the largest probability."""
+
+    classifier: Classifier
+
+    def score(self, images: Tensor) -> Tensor:
+        """Minus the largest probability [n]."""
+        return -self.classifier(images).softmax(1).amax(1)
 
 
 def images() -> Tensor:
@@ -126,6 +139,7 @@ class Arena:
             PluginError: it is no tensor of the space's shape.
         """
         self.classifier.batch_size = batch_size
+        self.classifier.scorer = Doubt(self.classifier) if "detector" in attack.needs else None
         attack = abridged(attack)
         size = len(self.batch) if attack.batches_itself else batch_size
         found: list[Tensor] = []

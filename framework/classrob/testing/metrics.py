@@ -13,6 +13,7 @@ import numpy as np
 from classrob.catalog import Catalog
 from classrob.errors import ClassrobError
 from classrob.parts import Metric, Threat
+from classrob.reading.score import SUSPICION
 from classrob.table import Observed, Score, Table
 from classrob.testing.probes import recorded
 from classrob.testing.subject import Subject
@@ -105,7 +106,9 @@ def _tables(subject: Subject) -> Iterator[tuple[str, Table, Table]]:
     metric: Metric = subject.part
     clean = _table(False, wrong=0.2)
     given = clean.names | (WHOLE if metric.scope == "model" else frozenset())
-    if unknown := metric.columns - given:
+    if metric.scope == "detector":
+        yield from _judged(clean)
+    elif unknown := metric.columns - given:
         images = clean["sample"].tolist()
         found = recorded(subject.catalog, images)
         if missing := sorted(unknown - found.keys()):
@@ -129,6 +132,27 @@ def _with(table: Table, columns: dict[str, tuple[bool, Any, Any]], images: list[
     }
     constants = {name: own.astype(np.float32) for name, (constant, own, _) in columns.items() if constant}
     return replace(table, observed=observed, constants={} if attacked else constants)
+
+
+def _judged(clean: Table) -> Iterator[tuple[str, Table, Table]]:
+    """Tables with a detector's scores: of a threat's rows or most of them, of another data set; equal ones."""
+    wrong, foreign = _table(True, 0.5).at(BUDGETS[1]), _table(False, wrong=0.5)
+    labels = np.full(len(foreign), -1)
+    foreign = replace(foreign, columns={**dict(foreign.columns), "label": labels})
+    every = np.arange(len(clean))
+    draw = np.random.default_rng(1)
+    low, high = (draw.normal(shift, 1.0, len(clean)).astype(np.float32) for shift in (0.0, 1.0))
+    most = np.where(every % 10 == 0, -1, every)
+
+    def scored(table: Table, values: np.ndarray, at: np.ndarray) -> Table:
+        return replace(table, observed={SUSPICION: Observed(values, at)})
+
+    yield "rows of a threat", scored(wrong, high, every), scored(clean, low, every)
+    yield "rows of which some have no score", scored(wrong, high, most), scored(clean, low, most)
+    yield "rows of another data set", scored(foreign, high, every), scored(clean, low, every)
+    yield "equal scores", scored(wrong, 0 * high, every), scored(clean, 0 * low, every)
+    right = _table(True, 0.0).at(BUDGETS[1])
+    yield "rows without an error", scored(right, high, every), scored(clean, low, every)
 
 
 def _plain(metric: Metric, clean: Table, catalog: Catalog) -> Iterator[tuple[str, Table, Table]]:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
-from classrob.live import Classifier
+from classrob.live import Classifier, bare
+from classrob.parts import Dataset
+from classrob.testing.pupil import Halves, Pupil
 from classrob.testing.subject import Subject
-from classrob.testing.tiny import CLASSES, Quarters
+from classrob.testing.tiny import Quarters
 from classrob.testing.verdict import ensure
+from classrob.training.course import Course, Mark, Trained
 
 
 def trains(subject: Subject) -> None:
     """On four easy classes it ends better than chance, with one finite logit a class."""
-    classifier = _trained(subject)
-    batch, _ = Quarters().open().read(range(len(Quarters().open())), classifier.fit)
-    assert batch is not None
-    with classifier.frozen(), torch.no_grad():
-        logits = classifier(batch.images)
-    ensure(logits.shape[1] == len(CLASSES), f"it gives {logits.shape[1]} logits for {len(CLASSES)} classes")
-    ensure(bool(logits.isfinite().all()), "its logits are not finite")
-    right = float((logits.argmax(1) == batch.labels).float().mean())
+    logits, labels = _judged(_trained(subject).classifier, Quarters())
+    right = float((logits.argmax(1) == labels).float().mean())
     ensure(right >= 0.4, f"after training {right:.0%} of the training samples are right, and chance is 25%")
+
+
+def takes_other_images(subject: Subject) -> None:
+    """It trains on colour images that are not square, in two classes, too."""
+    _judged(_trained(subject, data=Halves()).classifier, Halves())
 
 
 def repeats_itself(subject: Subject) -> None:
@@ -35,9 +40,36 @@ def repeats_itself(subject: Subject) -> None:
         first = _weights(_trained(subject))
     with _generators(4321):
         second = _weights(_trained(subject))
-    ensure(first.keys() == second.keys(), "trained twice, the networks differ in their layers")
-    apart = [name for name, weight in first.items() if not torch.equal(weight, second[name])]
-    ensure(not apart, f"trained twice, weight '{apart[0] if apart else ''}' and others differ")
+    _same(first, second, "trained twice")
+
+
+def resumes(subject: Subject) -> None:
+    """Stopped after an epoch and called again in the same folder, it ends with the weights of one training."""
+    with _generators(1234):
+        whole = _weights(_trained(subject))
+    with tempfile.TemporaryDirectory() as folder:
+        with _generators(1234), suppress(_Stopped):
+            _trained(subject, Course(folder=Path(folder), marked=_stop))
+        with _generators(1234):
+            resumed = _weights(_trained(subject, Course(folder=Path(folder))))
+    _same(whole, resumed, "stopped and resumed")
+
+
+def can_be_loaded(subject: Subject) -> None:
+    """The model that it returns gives the trained classifier's logits, once it has the file of its weights."""
+    trained = _trained(subject)
+    state = bare(trained.classifier.module).state_dict()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.safetensors"
+        save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, file)
+        again = trained.model.model_copy(update={str(trained.model.weights_in): file}).load("cpu")
+    batch, _ = Quarters().open().read(range(8), trained.classifier.fit)
+    assert batch is not None
+    with again.frozen(), trained.classifier.frozen(), torch.no_grad():
+        apart = float((again(batch.images) - trained.classifier(batch.images)).abs().max())
+    ensure(
+        apart <= 1e-4, f"loaded again, its logits are {apart:.3g} apart: is its network more than its model?"
+    )
 
 
 def leaves_the_generators_alone(subject: Subject) -> None:
@@ -47,6 +79,14 @@ def leaves_the_generators_alone(subject: Subject) -> None:
         _trained(subject)
         moved = [name for name, state in _states().items() if state != before[name]]
     ensure(not moved, f"it moves the global generator of {', '.join(moved)}: take one of its own, or fork it")
+
+
+class _Stopped(Exception):
+    """What the kit stops a training with."""
+
+
+def _stop(mark: Mark) -> None:
+    raise _Stopped
 
 
 @contextmanager
@@ -74,12 +114,39 @@ def _states() -> dict[str, str]:
     }
 
 
-def _trained(subject: Subject) -> Classifier:
-    return subject.part.train(Quarters(), "cpu")
+def _trained(subject: Subject, course: Course | None = None, data: Dataset | None = None) -> Trained:
+    return subject.part.train(Pupil(), data or Quarters(), course or Course())
 
 
-def _weights(classifier: Classifier) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in classifier.module.state_dict().items()}
+def _judged(classifier: Classifier, data: Dataset) -> tuple[Tensor, Tensor]:
+    """Logits and labels of all samples; there is a finite logit a class."""
+    samples = data.open()
+    batch, _ = samples.read(range(len(samples)), classifier.fit)
+    assert batch is not None
+    with classifier.frozen(), torch.no_grad():
+        logits = classifier(batch.images)
+    classes = len(samples.classes)
+    ensure(logits.shape[1] == classes, f"it gives {logits.shape[1]} logits for {classes} classes")
+    ensure(bool(logits.isfinite().all()), "its logits are not finite")
+    return logits, batch.labels
 
 
-CHECKS = (trains, repeats_itself, leaves_the_generators_alone)
+def _weights(trained: Trained) -> dict[str, Tensor]:
+    state = trained.classifier.module.state_dict()
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _same(first: dict[str, Tensor], second: dict[str, Tensor], how: str) -> None:
+    ensure(first.keys() == second.keys(), f"{how}, the networks differ in their layers")
+    apart = [name for name, weight in first.items() if not torch.equal(weight, second[name])]
+    ensure(not apart, f"{how}, weight '{apart[0] if apart else ''}' and others differ")
+
+
+CHECKS = (
+    trains,
+    takes_other_images,
+    repeats_itself,
+    resumes,
+    can_be_loaded,
+    leaves_the_generators_alone,
+)

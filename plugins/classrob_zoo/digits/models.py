@@ -8,11 +8,15 @@ from typing import final
 from classrob.identity import identity
 from classrob.live import Classifier
 from classrob.parts import Model, Recipe
+from classrob.training.course import Course
 from classrob_base.digits import Digits
+from classrob_zoo.adversarial import PGDAdversarialTraining
 from classrob_zoo.digits.cache import kept
-from classrob_zoo.recipes import PGDAdversarialTraining, StandardTraining
+from classrob_zoo.model import CNN
+from classrob_zoo.standard import StandardTraining
 
 _DATA = Digits(split="train")
+_MODEL = CNN()
 _STANDARD = StandardTraining()
 _ADVERSARIAL = PGDAdversarialTraining()
 
@@ -27,7 +31,7 @@ class StandardDigits(Model):
 
     def load(self, device: str) -> Classifier:
         """The network, in eval mode."""
-        return kept("digits-standard", self.ingredients(), lambda: _STANDARD.train(_DATA, "cpu"), device)
+        return kept("digits-standard", self.ingredients(), lambda: _trained(_STANDARD), device)
 
 
 @final
@@ -40,11 +44,13 @@ class AdversarialDigits(Model):
 
     def load(self, device: str) -> Classifier:
         """The network, in eval mode."""
-        return kept(
-            "digits-adversarial", self.ingredients(), lambda: _ADVERSARIAL.train(_DATA, "cpu"), device
-        )
+        return kept("digits-adversarial", self.ingredients(), lambda: _trained(_ADVERSARIAL), device)
+
+
+def _trained(recipe: Recipe) -> Classifier:
+    return recipe.train(_MODEL, _DATA, Course()).classifier
 
 
 def _made_of(recipe: Recipe) -> Mapping[str, str]:
-    """The identities (fields, source, PyTorch's version) of the recipe and of the data."""
-    return {"recipe": identity(recipe), "dataset": identity(_DATA)}
+    """The identities (fields, source, PyTorch's version) of the recipe, of the network and of the data."""
+    return {"recipe": identity(recipe), "network": identity(_MODEL), "dataset": identity(_DATA)}

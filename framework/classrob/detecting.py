@@ -1,0 +1,228 @@
+"""Fits detectors, and records how suspicious each finds the images that were judged: a column a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from classrob.condition import Condition
+from classrob.detection import Detection, Outliers, held
+from classrob.errors import PluginError, StudyError
+from classrob.images import Fit, Picture
+from classrob.ledger import Ledger
+from classrob.live import Batch, Classifier, Samples
+from classrob.observing import packed, seen
+from classrob.records import Observation, Record
+from classrob.scorer import Reference, Scorer
+from classrob.streams import Streams
+from classrob.subset import opened
+from classrob.sweep import Sweep
+
+
+@final
+@dataclass
+class Strange(Samples):
+    """The images of another data set, grey or in colour as the judged ones are; no class is theirs.
+
+    Grey is the luma of ITU-R BT.601. `channels` None leaves them as they are.
+    """
+
+    whole: Samples
+    channels: int | None
+
+    def __post_init__(self) -> None:
+        self.classes = self.whole.classes
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def id(self, index: int) -> str:
+        """The id in its own data set."""
+        return self.whole.id(index)
+
+    def label(self, index: int) -> int:
+        """−1: it is of no class."""
+        return -1
+
+    def picture(self, index: int) -> Picture:
+        """The image, in grey where the judged images are."""
+        picture = self.whole.picture(index)
+        if self.channels != 1:
+            return picture
+        if isinstance(picture, Image.Image):
+            return (
+                picture
+                if picture.mode in ("L", "1") or picture.mode.startswith("I")
+                else picture.convert("L")
+            )
+        if picture.ndim == 2 or picture.shape[2] == 1:
+            return picture
+        grey = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        return np.rint(grey).astype(np.uint8) if picture.dtype == np.uint8 else grey.clip(0.0, 1.0)
+
+
+@dataclass
+class Sources:
+    """Where the images come from that detectors are fitted on, for one model on one data set.
+
+    Attributes:
+        judged: the samples of the data set. classifier: the model.
+        seed: the study's.
+    """
+
+    judged: Samples
+    classifier: Classifier
+    seed: int
+
+    def strangers(self, whole: Samples) -> tuple[Samples, Fit]:
+        """Another data set's samples, and the fit that gives them the size and the channels of the judged images."""
+        batch, _ = self.judged.read(range(1), self.classifier.fit)
+        if batch is None:
+            raise StudyError(
+                f"the first image, '{self.judged.id(0)}', cannot be read: it says what size others get"
+            )
+        channels, *size = batch.images.shape[1:]
+        fit = replace(self.classifier.fit, channels=channels)
+        if fit.size is None:
+            fit = replace(fit, size=(size[0], size[1]))
+        return Strange(whole, channels), fit
+
+    def fit(self, detection: Detection, name: str) -> Scorer:
+        """The detector fitted on its reference; `name` is the judged data set's.
+
+        Raises:
+            NotObservable: it finds nothing to work with in such a model.
+            PluginError: it returns no scorer.
+        """
+        batch = self._reference(detection, name)
+        streams = self._streams(name, batch, "reference")
+        outliers = {one.name: self._outliers(one, batch, name) for one in detection.outliers}
+        reference = Reference(batch, outliers, streams)
+        with torch.no_grad():
+            scorer: Any = detection.detector.part.fit(self.classifier, reference)
+        if not isinstance(scorer, Scorer):
+            raise PluginError(
+                f"detector '{detection.detector.name}' must return a Scorer, not {type(scorer).__name__}"
+            )
+        return scorer
+
+    def _reference(self, detection: Detection, name: str) -> Batch:
+        if detection.reference is None:
+            samples = self.judged
+            rows = [i for i in range(len(samples)) if held(samples.id(i))]
+        else:
+            samples = opened(detection.reference, f"{name}: the reference of {detection.detector.name}")
+            rows = list(range(len(samples)))
+            if len(samples.classes) != len(self.judged.classes):
+                raise StudyError(
+                    f"the reference of '{detection.detector.name}' has {len(samples.classes)} classes, data set "
+                    f"'{name}' has {len(self.judged.classes)}: they must be the same ones"
+                )
+        return self._read(samples, rows, self.classifier.fit, f"the reference of '{detection.detector.name}'")
+
+    def _outliers(self, one: Outliers, reference: Batch, name: str) -> Batch:
+        if one.dataset is not None:
+            samples, fit = self.strangers(opened(one.dataset.part, one.name))
+            return self._read(samples, [i for i in range(len(samples)) if held(samples.id(i))], fit, one.name)
+        assert one.threat is not None, "outliers of no source"
+        assert one.attack is not None, "a threat without an attack"
+        threat = one.threat.part
+        streams = self._streams(name, reference, f"{one.name}/{one.attack.name}")
+        space = threat.open(reference, self.classifier, streams.fork("threat"))
+        top = frozenset({0})
+        sweep = Sweep(
+            self.classifier,
+            one.attack.part,
+            one.attack.name,
+            space,
+            reference,
+            streams,
+            threat.budgets[-1:],
+            nested=False,
+            watch=top,
+        )
+        judged = sweep.run().judged[0]
+        everyone = torch.arange(len(reference))
+        return replace(
+            reference,
+            images=torch.cat(
+                [seen(sweep, rows, judged)[1] for rows in everyone.split(self.classifier.batch_size)]
+            ),
+        )
+
+    def _read(self, samples: Samples, rows: Sequence[int], fit: Fit, what: str) -> Batch:
+        batch, broken = samples.read(rows, fit) if rows else (None, {})
+        if batch is None:
+            why = f"; sample '{next(iter(broken))}': {next(iter(broken.values()))}" if broken else ""
+            raise StudyError(f"{what} holds no image that can be read{why}")
+        return batch.to(self.classifier.device)
+
+    def _streams(self, name: str, batch: Batch, use: str) -> Streams:
+        return Streams.keyed(self.seed, name, batch.ids, f"detector/{use}").to(self.classifier.device)
+
+
+def scored(scorer: Scorer, name: str, images: Tensor) -> Tensor:
+    """float32 [n] on the CPU: a detector's scores of some images.
+
+    Raises:
+        PluginError: they are no number for each image, or not finite.
+    """
+    score: Any = scorer.score(images)
+    if not isinstance(score, Tensor) or score.shape != (len(images),) or not score.is_floating_point():
+        got = f"{score.dtype} {list(score.shape)}" if isinstance(score, Tensor) else type(score).__name__
+        raise PluginError(f"detector '{name}' must give floats [n], one for each of n images, not {got}")
+    if not score.isfinite().all():
+        raise PluginError(f"detector '{name}' gives scores that are not finite")
+    return score.detach().float().cpu()
+
+
+@torch.no_grad()
+def suspicions(
+    sweep: Sweep, ledger: Ledger, detections: Sequence[tuple[Detection, Scorer]]
+) -> Iterator[Observation]:
+    """How suspicious detectors find the judged images of a swept shard.
+
+    A sample that a detector was fitted on has no score, and none where no image of it was judged.
+    """
+    for detection, scorer in detections:
+        name = detection.detector.name
+        for level in sorted(detection.levels(sweep.budgets)):
+            budget = sweep.budgets[level] if sweep.budgets else None
+            judged = ledger.judged.get(level, {})
+            rows = [i for i in sorted(judged) if not detection.fitted_on(sweep.batch.ids[i], None)]
+            for part in torch.tensor(rows, dtype=torch.int64).split(sweep.classifier.batch_size):
+                if len(part):
+                    batch, image = seen(sweep, part, judged)
+                    yield from _packed(batch, budget, detection, scored(scorer, name, image))
+
+
+@torch.no_grad()
+def strange(
+    condition: Condition, classifier: Classifier, batch: Batch, detections: Sequence[tuple[Detection, Scorer]]
+) -> tuple[list[Record], list[Observation]]:
+    """What the model takes images of another data set for, and how suspicious detectors find them."""
+    assert condition.stranger is not None, "a condition of the judged data set itself"
+    said = classifier(batch.images).argmax(1).tolist()
+    records = [
+        Record(sample, -1, None, predicted, None, None, None, 0, 1, "foreign")
+        for sample, predicted in zip(batch.ids, said, strict=True)
+    ]
+    found: list[Observation] = []
+    for detection, scorer in detections:
+        fresh = [i for i, s in enumerate(batch.ids) if not detection.fitted_on(s, condition.stranger.name)]
+        for part in torch.tensor(fresh, dtype=torch.int64).split(classifier.batch_size):
+            if len(part):
+                some = batch.select(part.to(batch.labels.device))
+                found += _packed(some, None, detection, scored(scorer, detection.detector.name, some.images))
+    return records, found
+
+
+def _packed(batch: Batch, budget: float | None, detection: Detection, score: Tensor) -> Iterator[Observation]:
+    for sample, number in zip(batch.ids, score, strict=True):
+        yield packed(sample, budget, detection.detector.name, detection.column, number)
