@@ -20,7 +20,7 @@ from classrob_corruptions.filters import blurred
 COUNT, HEIGHT, WIDTH = 6, 384, 576
 
 #: How soft the plates are, as photographs are: the deviation of a blur in pixels.
-SOFT = 0.5
+SOFT = 0.55
 
 #: Of each plate: mean red, green, blue; deviation of each; what power falls with frequency; how much all
 #: channels have in common; the share of the texture that is crystals, which are ridges of noise.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +34,22 @@ def statistics(images: np.ndarray[Any, Any], clean: np.ndarray[Any, Any]) -> np.
     edges = (0.03, 0.12, 0.25, 0.37, 0.75)
     bands = [
         np.log(power[:, (frequency >= low) & (frequency < high)].mean(1) + 1e-6)
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in pairwise(edges)
     ]
     return np.stack([images.mean((1, 2, 3)), images.std((1, 2, 3)), *bands], 1)
 
 
+@lru_cache(maxsize=1)
+def classifiers() -> list[Any]:
+    """The three networks."""
+    paths = [{**fields, "path": str(SHARED / "models" / fields["path"])} for fields in MODELS]
+    return [Catalog.installed().make("model", "onnx", fields).load("cpu") for fields in paths]
+
+
 def predictions(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The predictions of three networks for images [n, c, h, w], [3, n]."""
+    """What the networks say of images [n, c, h, w], [3, n]."""
     said: list[np.ndarray[Any, Any]] = []
-    for fields in MODELS:
-        model = Catalog.installed().make(
-            "model", "onnx", {**fields, "path": str(SHARED / "models" / fields["path"])}
-        )
-        classifier = model.load("cpu")
+    for classifier in classifiers():
         with classifier.frozen(), torch.no_grad():
             said.append(classifier(torch.from_numpy(np.ascontiguousarray(images))).argmax(1).numpy())
     return np.stack(said).astype(np.int8)

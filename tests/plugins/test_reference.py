@@ -6,7 +6,6 @@ What the reference makes of the first 200 test images of CIFAR-10 was recorded b
 
 from __future__ import annotations
 
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from classrob.streams import Streams
 
 from .corrupted import NAMES, RANDOM, SEVERITIES, SHARED, predictions, statistics
 
+CATALOG = Catalog.installed()
 RECORDED = Path(__file__).with_name("recorded_corruptions.npz")
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the images and models in {SHARED}")
 
@@ -37,9 +37,6 @@ def images() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     pictures = np.stack([np.asarray(samples.picture(i)) for i in range(200)])
     clean = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)).astype(np.float32) / 255
     return clean, np.array([samples.label(i) for i in range(200)])
-
-
-CATALOG = Catalog.installed()
 
 
 def ours(name: str, severity: int) -> np.ndarray[Any, Any]:
@@ -72,4 +69,4 @@ def test_moments_spectrum_and_errors_are_those_of_the_reference(name: str) -> No
                     only, also = int((one & ~other).sum()), int((other & ~one).sum())
                     if abs(only - also) > 3 * np.sqrt(only + also) + 1:
                         far.append(f"network {k}: {only} errors here alone, {also} there alone")
-    assert sorted(far) == EXPLAINED.get(name, [])
+    assert far == []
