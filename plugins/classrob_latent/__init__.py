@@ -94,7 +94,7 @@ def classrob_metrics() -> list[Component]:
         ),
         Component(
             "second-opinion",
-            "classrob_latent.opinion:SecondOpinionShare",
+            "classrob_latent.agreeing:SecondOpinionShare",
             "do other models still see the class?",
         ),
         Component(

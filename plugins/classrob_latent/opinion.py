@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, cast, final
+from typing import Annotated, Any, cast, final
 
 import torch
 from pydantic import BeforeValidator, Field, ValidationInfo
@@ -15,10 +15,8 @@ from classrob.errors import NotObservable
 from classrob.identity import identity
 from classrob.live import Batch, Classifier
 from classrob.nested import Nested
-from classrob.parts import Metric, Model, Probe
-from classrob.table import Score, Table
+from classrob.parts import Model, Probe
 from classrob_latent.codes import fitted
-from classrob_latent.means import groups, share
 
 
 def _of_study(value: Any, info: ValidationInfo) -> Any:
@@ -73,24 +71,3 @@ class _Key:
 @lru_cache(maxsize=16)
 def _loaded(key: _Key) -> Classifier:
     return key.part.load(key.device)
-
-
-@final
-class SecondOpinionShare(Metric):
-    """The share of images in which most of the study's other models see the class; rows `second-opinion`.
-
-    Under a threat, of the images that this model gets wrong: near 1, what was found still looks like its class.
-    Without one, of all images. Needs the probe `second-opinion`.
-    """
-
-    columns: ClassVar[frozenset[str]] = frozenset({"label", "predicted", "second-opinion"})
-
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
-        """All classes together, then each; n counts the images that were asked about."""
-        asked = table.seen("second-opinion")
-        if table.budget is not None:
-            asked = asked & (table["predicted"] != table["label"])
-        rows = table.where(asked)
-        agree = rows["second-opinion"] > 0.5
-        for label, mine in groups(rows):
-            yield share(label, "second-opinion", agree[mine])
