@@ -216,7 +216,7 @@ def test_ig_norm_of_a_linear_network_is_known(form: Any) -> None:
     parts = recipe._attributions(net, x, z, y)
     change = cross_entropy(net(z), y, reduction="none") - cross_entropy(net(x), y, reduction="none")
     torch.testing.assert_close(parts.sum((1, 2, 3)), change, rtol=1e-3, atol=1e-5)
-    plain = float(cross_entropy(net(x), y))
+    plain = number(cross_entropy(net(x), y))
     assert number(recipe.loss(step(net, (x, y)))) > plain
     none = recipe.model_copy(update={"weight": 0.0})
     first = number(none.loss(step(net, (x, y))))
@@ -264,7 +264,7 @@ def test_the_penalty_of_a_linear_network_is_known() -> None:
     rows = net[1].weight.detach()
     recipe = AERegularised(adversarial="none", tandem=1.0, psi=100.0, target=1e-9)  # psi cannot rise
     loss = number(recipe.loss(step(net, (x, y))))
-    wanted = float(cross_entropy(net(x), y) + 100.0 * (rows[0] - rows[1]).square().mean())
+    wanted = number(cross_entropy(net(x), y) + 100.0 * (rows[0] - rows[1]).square().mean())
     assert loss == pytest.approx(wanted, rel=1e-5)
     single = recipe.model_copy(update={"tandem": 0.0})
     low, high = sorted(float(row.square().mean()) for row in rows)
