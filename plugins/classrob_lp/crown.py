@@ -55,7 +55,7 @@ class Crown(Certifier):
                 ) from None
 
     def _certify(self, classifier: Classifier, space: Space, batch: Batch) -> Tensor:
-        if not isinstance(space, Offsets):
+        if not isinstance(space, LinfBall | L2Ball | L1Ball):
             raise NotTraceable(BALLS)
         parts = torch.arange(len(batch), device=batch.labels.device).split(classifier.batch_size)
         steps = [_one_step(classifier, space.select(rows), batch.select(rows)) for rows in parts]
