@@ -163,15 +163,15 @@ def _detectable(classifier: Classifier, condition: Condition, samples: Samples) 
     for one in {one.detector.name: one for one in condition.detections}.values():
         assert batch is not None, "detectors without images"
         streams = Streams.keyed(0, "preflight", batch.ids, "").to(classifier.device)
-        with (
-            classifier.frozen(),
-            torch.no_grad(),
-            suppress(Exception),
-        ):  # what so few images say, shards say better
-            try:
+        try:
+            with (
+                classifier.frozen(),
+                torch.no_grad(),
+                suppress(StudyError),
+            ):  # so few may be too few, here alone
                 one.detector.part.fit(classifier, Reference(batch, {}, streams))
-            except NotObservable as error:
-                yield f"detector '{one.detector.name}' does not suit model '{classifier.name}': {one_line(error)}"
+        except NotObservable as error:
+            yield f"detector '{one.detector.name}' does not suit model '{classifier.name}': {one_line(error)}"
 
 
 def _explainable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
