@@ -22,11 +22,8 @@ from classrob.images import Fit
 from classrob.judge import judge
 from classrob.live import Batch, Classifier
 from classrob.parts import Attack
-from classrob.reading.results import Results
-from classrob.reading.score import Row, scores
-from classrob.run import run
+from classrob.reading.score import Row
 from classrob.streams import Streams
-from classrob.study import make_study
 from classrob.testing import conformance
 from classrob.testing.cases import cases
 from classrob.testing.subject import subjects
@@ -42,6 +39,8 @@ from classrob_latent.search import LatentSearch
 from classrob_latent.space import CodeBall
 from classrob_latent.threat import Latent, kept
 from classrob_lp.minimum_norm import MinimumNorm
+
+from ..latent_papers import arch0, rows_of, wgan
 
 NETS = Path(__file__).parents[1] / "nets.py"
 
@@ -418,28 +417,6 @@ def test_a_wrong_generator_in_a_study_is_one_line(given: Any, said: str) -> None
 
 
 # -- a study ----------------------------------------------------------------------------------------
-
-
-def wgan(shared: Path) -> dict[str, Any]:
-    weights = shared / "models" / "mnist-latent-wgan-generators.safetensors"
-    return {
-        "use": "classwise",
-        "factory": f"{NETS}:mnist_wgan_generator",
-        "weights": str(weights),
-        "code": [64],
-    }
-
-
-def arch0(shared: Path, name: str) -> dict[str, Any]:
-    weights = shared / "models" / f"mnist-latent-arch0-{name}.safetensors"
-    return {"use": "torch", "name": name, "factory": f"{NETS}:mnist_latent_arch0", "weights": str(weights)}
-
-
-def rows_of(data: dict[str, Any], folder: Path) -> list[Row]:
-    study = make_study({"name": "latent", "pictures": 0, **data})
-    assert run(study, folder, folder / "run") == 0
-    with Results.open(folder / "run") as results:
-        return scores(results, Catalog.installed())
 
 
 def one(rows: list[Row], metric: str, **rest: Any) -> Row:

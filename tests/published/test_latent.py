@@ -17,40 +17,15 @@ import torch
 from classrob.catalog import Catalog
 from classrob.images import Fit
 from classrob.live import Classifier
-from classrob.reading.results import Results
-from classrob.reading.score import Row, scores
-from classrob.run import run
+from classrob.reading.score import Row
 from classrob.streams import Streams
-from classrob.study import make_study
 
-NETS = Path(__file__).parents[1] / "nets.py"
+from ..latent_papers import arch0, rows_of, wgan
 
 #: Shares that are classified right: clean, under noise of 0.8 in pixels from −1 to 1, generated (LGA), and decayed.
 PUBLISHED = {"plain": (0.9921, 0.8527, 0.9868, 0.9961), "robust": (0.9909, 0.9834, 0.9829, 0.9947)}
 #: Mean severity (LAGS) and its standard deviation over images, and the share that withstands 0.3 (LAGA).
 SEVERITY, SPREAD, STANDS = 0.3423, 0.2062, 0.4467
-
-
-def generator(shared: Path) -> dict[str, Any]:
-    weights = shared / "models" / "mnist-latent-wgan-generators.safetensors"
-    return {
-        "use": "classwise",
-        "factory": f"{NETS}:mnist_wgan_generator",
-        "weights": str(weights),
-        "code": [64],
-    }
-
-
-def classifier(shared: Path, name: str) -> dict[str, Any]:
-    weights = shared / "models" / f"mnist-latent-arch0-{name}.safetensors"
-    return {"use": "torch", "name": name, "factory": f"{NETS}:mnist_latent_arch0", "weights": str(weights)}
-
-
-def measured(data: dict[str, Any], folder: Path) -> list[Row]:
-    study = make_study({"name": "published", "pictures": 0, **data})
-    assert run(study, folder, folder / "run") == 0
-    with Results.open(folder / "run") as results:
-        return scores(results, Catalog.installed())
 
 
 def value(rows: list[Row], metric: str, **rest: Any) -> float:
@@ -76,7 +51,7 @@ def test_accuracy_clean_and_under_noise(name: str, shared: Path) -> None:
     samples = catalog.make("dataset", "parquet", {"path": path}).open()
     batch, _ = samples.read(range(0, 10_000, 5), Fit())
     assert batch is not None
-    fields = {k: v for k, v in classifier(shared, name).items() if k not in ("use", "name")}
+    fields = {k: v for k, v in arch0(shared, name).items() if k not in ("use", "name")}
     model: Classifier = catalog.make("model", "torch", fields).load("cpu")
     clean, noisy, *_ = PUBLISHED[name]
     draw = Streams.keyed(0, "noise", batch.ids, "").normal(1, 28, 28)
@@ -88,14 +63,14 @@ def test_accuracy_clean_and_under_noise(name: str, shared: Path) -> None:
 
 def test_accuracy_on_generated_and_on_decayed_images(shared: Path, tmp_path: Path) -> None:
     """LGA, and at the centre of the search, the code decayed by noise of 1; of 1,000 images."""
-    models = [classifier(shared, name) for name in PUBLISHED]
+    models = [arch0(shared, name) for name in PUBLISHED]
     data = {
         "model": models,
-        "dataset": [{"use": "generated", "generator": generator(shared), "count": 1000}],
-        "threat": [{"use": "latent", "generator": generator(shared), "budgets": [0.3], "attack": "none"}],
+        "dataset": [{"use": "generated", "generator": wgan(shared), "count": 1000}],
+        "threat": [{"use": "latent", "generator": wgan(shared), "budgets": [0.3], "attack": "none"}],
         "metric": [{"use": "source-accuracy"}],
     }
-    rows = measured(data, tmp_path)
+    rows = rows_of(data, tmp_path)
     for name, (_, _, generated, decayed) in PUBLISHED.items():
         assert near(value(rows, "LGA", model=name), generated, 1000)
         assert near(value(rows, "decayed-accuracy", model=name), decayed, 1000)
@@ -103,15 +78,15 @@ def test_accuracy_on_generated_and_on_decayed_images(shared: Path, tmp_path: Pat
 
 def test_severity_is_at_most_the_published_one(shared: Path, tmp_path: Path) -> None:
     """LAGS and LAGA of 30 generated images, for both classifiers, by three walks of `minimum-norm`."""
-    models = [classifier(shared, name) for name in PUBLISHED]
+    models = [arch0(shared, name) for name in PUBLISHED]
     attack = {"use": "minimum-norm", "restarts": 3}
     data = {
         "model": models,
-        "dataset": [{"use": "generated", "generator": generator(shared), "count": 30}],
-        "threat": [{"use": "latent", "generator": generator(shared), "attack": attack}],
+        "dataset": [{"use": "generated", "generator": wgan(shared), "count": 30}],
+        "threat": [{"use": "latent", "generator": wgan(shared), "attack": attack}],
         "metric": [{"use": "latent-severity"}, {"use": "latent-accuracy"}],
     }
-    rows = measured(data, tmp_path)
+    rows = rows_of(data, tmp_path)
     for name in PUBLISHED:
         assert value(rows, "LAGS", model=name) <= SEVERITY + 3 * SPREAD / math.sqrt(30)
         assert value(rows, "LAGA", model=name, budget=0.3) <= STANDS + 3 * math.sqrt(0.25 / 30)
