@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -164,14 +163,12 @@ def _detectable(classifier: Classifier, condition: Condition, samples: Samples) 
         assert batch is not None, "detectors without images"
         streams = Streams.keyed(0, "preflight", batch.ids, "").to(classifier.device)
         try:
-            with (
-                classifier.frozen(),
-                torch.no_grad(),
-                suppress(StudyError),
-            ):  # so few may be too few, here alone
+            with classifier.frozen(), torch.no_grad():
                 one.detector.part.fit(classifier, Reference(batch, {}, streams))
         except NotObservable as error:
             yield f"detector '{one.detector.name}' does not suit model '{classifier.name}': {one_line(error)}"
+        except StudyError:
+            continue  # these few images may be too few where the whole reference is not: its shard says so
 
 
 def _explainable(classifier: Classifier, condition: Condition, samples: Samples) -> Iterator[str]:
