@@ -56,7 +56,7 @@ class Corruption(Threat):
 
     @abstractmethod
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
-        """The corrupted images, float32 [n, c, h, w]; values outside [0, 1] are cut afterwards.
+        """The corrupted images in memory of their own, float32 [n, c, h, w]; they are cut to [0, 1] afterwards.
 
         `images` are float32 [n, c, h, w] in [0, 1], of one or three channels.
         """
@@ -87,6 +87,8 @@ class Corruption(Threat):
         rows = (
             len(images) if images.device.type != "cpu" else max(1, self.together // max(1, images[0].numel()))
         )
+        if rows >= len(images):
+            return self.corrupt(images, numbers, streams).clamp_(0.0, 1.0)
         corrupted = torch.empty_like(images)
         for i in range(0, len(images), rows):
             some = slice(i, i + rows)
