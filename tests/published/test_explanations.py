@@ -122,3 +122,30 @@ def test_adversarial_test_accuracy_of_the_interpretability_paper(shared: Path, t
         for (owner, budget), published in ATA.items():
             if owner == name:
                 assert rows[f"linf-{budget}"] == pytest.approx(published, abs=0.0051), (name, budget)
+
+
+def test_the_audit_says_that_the_gain_beyond_the_training_radius_hangs_on_where_a_search_begins(
+    shared: Path, tmp_path: Path, cli: Callable[..., Called]
+) -> None:
+    """Networks trained for steady maps in a ball of 0.3 fire the sign at 0.35; inside of it, and others, do not."""
+    names = ("adv", "int", "int2adv")
+    threats = [
+        {"use": "linf", "name": f"linf-{budget}", "budgets": [budget], "attack": {"use": "pgd", "steps": 40}}
+        for budget in (0.2, 0.35)
+    ]
+    data = {
+        "model": [model(shared, name) for name in names],
+        "dataset": [mnist(shared, limit=100, shuffle=99)],
+        "threat": threats,
+    }
+    measured(data, tmp_path)
+    done = cli("audit", tmp_path / "run", "--samples", "100", "--format", "json")
+    assert done.code == 0, done.err
+    said = {
+        (row["model"], row["threat"]): row
+        for row in json.loads(done.out)
+        if row["sign"] == "random-start-matters"
+    }
+    fired = {of for of, row in said.items() if row["state"] == "fired"}
+    assert fired == {("int", "linf-0.35"), ("int2adv", "linf-0.35")}
+    assert said["int2adv", "linf-0.35"]["value"] > 0.4
