@@ -127,25 +127,21 @@ def test_adversarial_test_accuracy_of_the_interpretability_paper(shared: Path, t
 def test_the_audit_says_that_the_gain_beyond_the_training_radius_hangs_on_where_a_search_begins(
     shared: Path, tmp_path: Path, cli: Callable[..., Called]
 ) -> None:
-    """Networks trained for steady maps in a ball of 0.3 fire the sign at 0.35; inside of it, and others, do not."""
+    """At 0.35, where only networks trained for steady maps stand; all six budgets are in docs/explanation/papers.md."""
     names = ("adv", "int", "int2adv")
-    threats = [
-        {"use": "linf", "name": f"linf-{budget}", "budgets": [budget], "attack": {"use": "pgd", "steps": 40}}
-        for budget in (0.2, 0.35)
-    ]
     data = {
         "model": [model(shared, name) for name in names],
-        "dataset": [mnist(shared, limit=100, shuffle=99)],
-        "threat": threats,
+        "dataset": [mnist(shared, limit=60, shuffle=99)],
+        "threat": [{"use": "linf", "budgets": [0.35], "attack": {"use": "pgd", "steps": 10}}],
     }
     measured(data, tmp_path)
-    done = cli("audit", tmp_path / "run", "--samples", "100", "--format", "json")
+    done = cli("audit", tmp_path / "run", "--samples", "60", "--format", "json")
     assert done.code == 0, done.err
-    said = {
-        (row["model"], row["threat"]): row
-        for row in json.loads(done.out)
-        if row["sign"] == "random-start-matters"
+    said = {row["model"]: row for row in json.loads(done.out) if row["sign"] == "random-start-matters"}
+    assert {name: said[name]["state"] for name in names} == {
+        "adv": "silent",
+        "int": "fired",
+        "int2adv": "fired",
     }
-    fired = {of for of, row in said.items() if row["state"] == "fired"}
-    assert fired == {("int", "linf-0.35"), ("int2adv", "linf-0.35")}
-    assert said["int2adv", "linf-0.35"]["value"] > 0.4
+    assert said["int2adv"]["value"] > 0.4
+    assert "got another verdict when 40 steps of PGD began at a random point" in said["int2adv"]["text"]
