@@ -114,25 +114,30 @@ class Small(nn.Sequential):
         )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def digits() -> tuple[Classifier, Tensor, Tensor]:
+def trained(seed: int, batch_size: int = 64) -> tuple[Classifier, Tensor, Tensor]:
     """A small CNN trained on the first 1,000 digits; the 797 others and their labels."""
     bunch = load_digits()
     x = torch.tensor(bunch.images / 16.0, dtype=torch.float32)[:, None]
     y = torch.tensor(bunch.target)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = Small()
     optimiser = torch.optim.Adam(net.parameters(), 1e-3)
     for _ in range(60):
-        for rows in torch.randperm(1000).split(64):
+        for rows in torch.randperm(1000).split(batch_size):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
             optimiser.step()
     net.zero_grad(set_to_none=True)
-    classifier = Classifier(net.eval(), fit=Fit((8, 8), 1))
+    return Classifier(net.eval(), fit=Fit((8, 8), 1)), x[1000:], y[1000:]
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Classifier, Tensor, Tensor]:
+    """One training."""
+    classifier, x, y = trained(0)
     with torch.no_grad():
-        assert float((classifier(x[1000:]).argmax(1) == y[1000:]).float().mean()) > 0.94
-    return classifier, x[1000:], y[1000:]
+        assert float((classifier(x).argmax(1) == y).float().mean()) > 0.93
+    return classifier, x, y
 
 
 def outliers(what: str, classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
@@ -188,16 +193,22 @@ def area(inside: Tensor, outside: Tensor) -> float:
     return float(roc_auc_score(truth, torch.cat([inside, outside]).numpy()))
 
 
+#: How far learned detectors may lie from the published figure: where the network seen is one training of many, and
+#: 160 pairs tell an AUROC of 0.8 to 0.025, more than where it is 1.
+NEAR, FAR = 0.03, 0.06
+
+
 @pytest.mark.parametrize("what", TABLE)
 def test_the_table_on_digits(what: str, digits: tuple[Classifier, Tensor, Tensor]) -> None:
-    """Another training run of the same recipe: learned detectors within 0.06, plain sums and MSP within 0.12.
+    """One training against another one: learned detectors within 0.03 or 0.06, plain sums and MSP within 0.12.
 
-    From one training to the next the published figures move by as much. The direction of the sums is published
-    too, below 1/2 for noise. The column of sums of the softmax variant is not compared: it has the direction that
-    the slope k·p − 1 does not allow.
+    The mean of five trainings over all test images is within 0.03 in every learned cell of both sigmoid columns
+    (docs/explanation/papers.md has it, and why sums and the softmax columns are not). The direction of the sums is
+    published too, below 1/2 for noise.
     """
     found = figures(*digits, what)
-    for place, far in ((0, 0.12), (1, 0.12), (2, 0.06), (3, 0.12), (4, 0.06)):
+    learned = NEAR if what in ("uniform", "gaussian", "inverted") else FAR
+    for place, far in ((0, 0.12), (1, 0.12), (2, learned), (3, 0.12), (4, learned)):
         assert found[place] == pytest.approx(TABLE[what][place], abs=far), (what, place)
     if what in ("uniform", "gaussian"):
         assert max(found[1], found[3]) < 0.5
