@@ -20,6 +20,7 @@ from classrob.errors import NotObservable
 from classrob.live import Batch, Classifier
 from classrob.scorer import Reference
 from classrob.streams import Streams
+from classrob.subset import opened
 from classrob_base.parquet import Parquet
 from classrob_detectors.norms import GradientNorms
 
@@ -65,8 +66,8 @@ def _fields(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path, n: int, classifier: Classifier) -> Batch:
-    samples = Parquet(path=path, limit=n, stratify=True).open()
-    batch, _ = samples.read(range(len(samples)), classifier.fit)
+    samples = opened(Parquet(path=path, limit=n), path.stem)
+    batch, _ = samples.read(range(n), classifier.fit)
     assert batch is not None, f"no image of {path} can be read"
     return batch
 
@@ -155,25 +156,27 @@ def detectors(
         parts += [o.name for o in catalog.list("detector", "pytorch-ood/*")]
     except Exception as error:  # whatever the bridge cannot do here is no reason to measure nothing
         print(f"pytorch-ood is left out: {error}", file=sys.stderr)
-    ways: dict[str, Callable[[], Any]] = {"prediction": lambda: classifier(images)}
-    fits: dict[str, float] = {}
     with classifier.frozen(), torch.no_grad():
         for part in parts:
             detector = catalog.make("detector", part, FIELDS.get(part, {}))
             try:
-                fits[part], scorer = timed(lambda one=detector: one.fit(classifier, reference), now)
-                scorer.score(images)
+                fit, scorer = timed(lambda one=detector: one.fit(classifier, reference), now)
             except NotObservable as error:
                 say("detectors", model=name, detector=part, skipped=str(error))
                 continue
-            ways[part] = lambda one=scorer: one.score(images)
-        seconds, _ = in_turn(ways, given.rounds, now)
-    for part, took in seconds.items():
-        row = {"milliseconds": spread(1000 * t / len(images) for t in took)}
-        if part != "prediction":
-            row["over_prediction"] = over(took, seconds["prediction"])
-            row["fit_seconds"] = round(fits[part], 3)
-        say("detectors", model=name, detector=part, n=len(images), reference=len(reference.batch), **row)
+            ways = {"prediction": lambda: classifier(images), part: lambda one=scorer: one.score(images)}
+            seconds, _ = in_turn(ways, given.rounds, now)
+            say(
+                "detectors",
+                model=name,
+                detector=part,
+                n=len(images),
+                reference=len(reference.batch),
+                milliseconds=spread(1000 * t / len(images) for t in seconds[part]),
+                prediction=spread(1000 * t / len(images) for t in seconds["prediction"]),
+                over_prediction=over(seconds[part], seconds["prediction"]),
+                fit_seconds=round(fit, 3),
+            )
 
 
 if __name__ == "__main__":

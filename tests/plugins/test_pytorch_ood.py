@@ -175,8 +175,7 @@ def area(scorer: Scorer, inside: Tensor, outside: Tensor) -> float:
 
 
 def read(path: Path, n: int, fit: Fit) -> Batch:
-    samples = Parquet(path=path, limit=n, stratify=True).open()
-    batch, _ = samples.read(range(n), fit)
+    batch, _ = Parquet(path=path).open().read(range(n), fit)
     assert batch is not None
     return batch
 
