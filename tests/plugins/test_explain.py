@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -245,6 +246,12 @@ def test_a_study_is_told_of_an_explainer_that_is_not_there(study: Path, cli: Cal
     assert done.code == 3
     assert "no explainer is called 'comb'; did you mean 'cam'?" in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_describe_names_the_explainer_that_is_meant_where_none_is(cli: Callable[..., Called]) -> None:
+    done = cli("describe", "against-interpretability", "--format", "json")
+    (found,) = (row for row in json.loads(done.out) if row["field"] == "explainer")
+    assert found["default"] == '"InputGradient(times_input=False)"'
 
 
 class Signs(Explainer):
