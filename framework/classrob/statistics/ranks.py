@@ -12,7 +12,8 @@ of every draw is a plausible true agreement; the ends are the 2.5 % and 97.5 % p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,40 +98,98 @@ def _levels(noise: Array, size: Array) -> tuple[Array, Array]:
     return group, level
 
 
+class Law(NamedTuple):
+    """True values are `start` [s, m] + seen `slope` [s, m, m] + normal `spreading` [s, m, m], in s chains."""
+
+    start: Array
+    slope: Array
+    spreading: Array
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Classes whose noise is alike, by what Gibbs sampling needs of them.
+
+    Attributes:
+        seen: [n, m], their values. inverse: [m, m], of their noise's covariance.
+        mean: [m], of their values. root: [r, m], whose square rootᵀ root is the values' scatter.
+    """
+
+    seen: Array
+    inverse: Array
+    mean: Array
+    root: Array
+
+    @classmethod
+    def of(cls, seen: Array, noise: Array) -> Alike:
+        mean = seen.mean(0)
+        square, axes = np.linalg.eigh((seen - mean).T @ (seen - mean))
+        root = np.sqrt(np.maximum(square, 0))[:, None] * axes.T
+        return cls(seen, np.linalg.inv(noise), mean, root[max(0, len(root) - len(seen) + 1) :])
+
+    def law(self, precision: Array, pull: Array) -> Law:
+        """What the true values are, given the precision [s, m, m] of all and its product with their mean [s, m]."""
+        covariance = np.linalg.inv(precision + self.inverse)
+        spreading = np.swapaxes(np.linalg.cholesky(covariance), 1, 2)
+        return Law((pull[:, None] @ covariance)[:, 0], self.inverse @ covariance, spreading)
+
+    def moments(self, random: np.random.Generator, law: Law) -> tuple[Array, Array]:
+        """Mean [s, m] and scatter [s, m, m] of a draw of the true values, without drawing each of them.
+
+        Of the normal numbers, those along the seen values' scatter are one matrix, the rest's scatter is Wishart's.
+        """
+        (s, m), r, n = law.start.shape, len(self.root), len(self.seen)
+        drift = (random.standard_normal((s, 1, m)) @ law.spreading)[:, 0] / np.sqrt(n)
+        along = self.root @ law.slope + random.standard_normal((s, r, m)) @ law.spreading
+        rest = _root(random, s, n - 1 - r, m) @ law.spreading
+        return law.start + self.mean @ law.slope + drift, _square(along) + _square(rest)
+
+    def each(self, random: np.random.Generator, law: Law) -> Array:
+        """[s, n, m]: a draw of the true values."""
+        normal = random.standard_normal((len(law.start), *self.seen.shape))
+        return law.start[:, None] + self.seen @ law.slope + normal @ law.spreading
+
+
 def _true(seen: Array, noise: Array, group: Array) -> Iterator[Array]:
-    """Draws [chains, k, m] of the true values, by Gibbs sampling with a fixed seed."""
+    """Draws [chains, k, m] of the true values, by Gibbs sampling with a fixed seed.
+
+    Only what is kept is drawn class by class; mean and covariance of all move by sums over the classes.
+    """
     (k, m), random = seen.shape, np.random.default_rng(0)
     chains = max(LEAST, min(CHAINS, TOTAL // k))
-    inverse = np.linalg.inv(noise)
-    spread = np.maximum(seen.var(0), noise[:, range(m), range(m)].mean(0))
-    prior = np.diag(PRIOR * spread)
-    drift = np.einsum("kij,kj->ki", inverse[group], seen)
-    true = np.repeat((seen.mean(0) + 0.7 * (seen - seen.mean(0)))[None], chains, 0)
-    each, draw = np.full((1, k), 1 / k), np.empty((chains, k, m))
-    alike = len(inverse) == 1  # then nothing has to be picked out
-    members = [slice(None)] if alike else [group == g for g in range(len(inverse))]
+    members = [np.flatnonzero(group == g) for g in range(len(noise))]
+    parts = [Alike.of(seen[mine], own) for mine, own in zip(members, noise, strict=True)]
+    share = np.array([len(mine) for mine in members])[:, None] / k
+    prior = np.diag(PRIOR * np.maximum(seen.var(0), noise[:, range(m), range(m)].mean(0)))
+    apart = 0.7 * (seen - seen.mean(0))
+    mean, scatter = np.tile(seen.mean(0), (chains, 1)), np.tile(apart.T @ apart, (chains, 1, 1))
     for step in range(BURN + KEEP):
-        mean = each @ true
-        apart = true - mean
-        root = np.linalg.cholesky(np.linalg.inv(np.swapaxes(apart, 1, 2) @ apart + prior))
-        root = root @ _bartlett(random, chains, m + k, m)
+        root = np.linalg.cholesky(np.linalg.inv(scatter + prior)) @ _root(random, chains, m + k, m).swapaxes(1, 2)
         precision = root @ np.swapaxes(root, 1, 2)
         wide = np.linalg.cholesky(np.linalg.inv(precision))
-        centre = mean[:, 0] + np.einsum("sij,sj->si", wide, random.standard_normal((chains, m))) / np.sqrt(k)
-        pull = np.einsum("sij,sj->si", precision, centre)[:, None] + drift
-        random.standard_normal(out=draw)
-        for own, mine in zip(inverse, members, strict=True):
-            covariance = np.linalg.inv(precision + own)
-            spreading = np.swapaxes(np.linalg.cholesky(covariance), 1, 2)
-            true[:, mine] = pull[:, mine] @ covariance
-            true[:, mine] += draw[:, mine] @ spreading
+        centre = mean + np.einsum("sij,sj->si", wide, random.standard_normal((chains, m))) / np.sqrt(k)
+        pull = np.einsum("sij,sj->si", precision, centre)
+        laws = [part.law(precision, pull) for part in parts]
         if step >= BURN:
-            yield true.copy()
+            true = np.empty((chains, k, m))
+            for part, mine, law in zip(parts, members, laws, strict=True):
+                true[:, mine] = part.each(random, law)
+            yield true
+        means, scatters = zip(*(p.moments(random, law) for p, law in zip(parts, laws, strict=True)), strict=True)
+        mean = (share * np.stack(means, 1)).sum(1)
+        between = (np.stack(means, 1) - mean[:, None]) * np.sqrt(share * k)
+        scatter = sum(scatters) + _square(between)
 
 
-def _bartlett(random: np.random.Generator, chains: int, freedom: int, m: int) -> Array:
-    """[chains, m, m]: lower triangles A for which A Aᵀ is Wishart with identity scale."""
-    root = np.tril(random.standard_normal((chains, m, m)), -1)
-    for i in range(m):
-        root[:, i, i] = np.sqrt(random.chisquare(freedom - i, chains))
+def _square(root: Array) -> Array:
+    """[s, m, m]: rootᵀ root of each of [s, r, m]."""
+    return root.swapaxes(1, 2) @ root
+
+
+def _root(random: np.random.Generator, s: int, freedom: int, m: int) -> Array:
+    """[s, r, m], whose square is Wishart with so many degrees of freedom and identity scale (Bartlett)."""
+    if freedom < m:
+        return random.standard_normal((s, max(freedom, 0), m))
+    root = np.triu(random.standard_normal((s, m, m)), 1)
+    root[:, range(m), range(m)] = np.sqrt(random.chisquare(freedom - np.arange(m), (s, m)))
     return root

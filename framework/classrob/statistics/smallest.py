@@ -21,7 +21,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import root_scalar
 from scipy.special import bdtr
 
 from classrob.statistics.intervals import ALPHA
@@ -30,6 +29,8 @@ Array = np.ndarray[Any, Any]
 
 #: Rates are searched within (EDGE, 1 − EDGE).
 EDGE = 1e-9
+#: So closely are they found.
+PRECISION = 2e-5
 #: Probabilities this close, relatively, are taken for equal.
 _ROUNDING = 1e-9
 
@@ -63,10 +64,23 @@ def _smallest(hits: tuple[int, ...], n: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _crossing(f: Callable[[float], float], start: float, end: float) -> float:
-    """Where f falls below 0 between `start` and `end`; `start` where it is below from there on."""
-    if f(start) <= 0:
-        return start
-    return end if f(end) > 0 else float(root_scalar(f, bracket=(start, end), method="brentq", xtol=1e-4).root)
+    """Where f falls below 0 between `start` and `end`; `start` where it is below from there on.
+
+    By false position, and by halving after a step that took less than half away.
+    """
+    above, below = f(start), f(end)
+    if above <= 0 or below > 0:
+        return start if above <= 0 else end
+    halve = False
+    while (width := abs(end - start)) > PRECISION:
+        share = 0.5 if halve else float(np.clip(above / (above - below), 0.02, 0.98))
+        middle = start + share * (end - start)
+        if (value := f(middle)) > 0:
+            start, above = middle, value
+        else:
+            end, below = middle, value
+        halve = abs(end - start) > width / 2
+    return (start + end) / 2
 
 
 @dataclass(frozen=True)
