@@ -65,7 +65,9 @@ def areas(
         part = gaps[at : at + TOGETHER]
         drawn = [np.stack([_weights(one, shift, len(curves)) for one in part]) @ curves for shift in (1, 0)]
         middle = (drawn[0] + drawn[1]) / 2
-        ordered = np.sort(np.concatenate([*drawn, middle, middle], 1), 1)  # faster than looking for two quantiles
+        ordered = np.sort(
+            np.concatenate([*drawn, middle, middle], 1), 1
+        )  # faster than looking for two quantiles
         for end, tail in zip(ends, (ALPHA / 2, 1 - ALPHA / 2), strict=True):
             end[at : at + TOGETHER] = _quantile(ordered, tail)
     return value, np.minimum(ends[0], value), np.maximum(ends[1], value)

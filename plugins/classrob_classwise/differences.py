@@ -178,7 +178,13 @@ def _furthest(hits: Array, n: Array, most: int) -> tuple[Array, Array, Array]:
     far = apart >= least
     p = np.ones_like(apart)
     p[far] = 2 * ndtr(-apart[far])
-    one, other = np.nonzero(np.triu(far[kind[:, None], kind], 1))
-    found = p[kind[one], kind[other]]
-    first = np.argsort(found, kind="stable")[:most]
+    order = np.argsort(kind, kind="stable")
+    members = np.split(order, size.cumsum()[:-1])
+    found = [
+        np.broadcast_arrays(members[i][:, None], members[j], p[i, j]) for i, j in np.argwhere(np.triu(far))
+    ]
+    one, other, found = (np.concatenate([part[c].reshape(-1) for part in found] or [[]]) for c in range(3))
+    once = (kind[one] != kind[other]) | (one < other)  # two of one kind are there in either order
+    one, other, found = np.minimum(one, other)[once], np.maximum(one, other)[once], found[once]
+    first = np.lexsort((other, one, found))[:most]
     return one[first], other[first], found[first]

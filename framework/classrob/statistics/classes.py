@@ -131,9 +131,7 @@ class Classes:
         def moments(of: Array) -> tuple[float, float]:
             """The mean over all classes, and the mean variance within one."""
             each = (chance * of).sum(1)
-            return float(self.share @ each), float(
-                self.share @ ((chance * of * of).sum(1) - each * each)
-            )
+            return float(self.share @ each), float(self.share @ ((chance * of * of).sum(1) - each * each))
 
         noise = moments(value)[1]
         square, square_noise = moments((value - mean) ** 2)

@@ -112,21 +112,22 @@ class _Seen:
     def as_high(self, m: float) -> float:
         """P(T ≥ as seen), likewise: no class exceeds m by less than the one that does by least."""
         seen = float(_below(self.hits, self.n, m).min())
-        last = [self._last(m, seen * (1 + sign * _ROUNDING)) for sign in (-1, 1)]
+        last = self._last(m, seen * np.array([[1 - _ROUNDING], [1 + _ROUNDING]]))
         return (self._none_within(last[0], m) + self._none_within(last[1], m)) / 2
 
     def all_above(self, m: float) -> float:
         """P(every class is seen above m), with smallest rate m."""
         return self._none_within(np.floor(self.n * m + 1e-9).astype(np.int64), m)
 
-    def _last(self, m: float, tail: float) -> Array:
-        """int [g]: the largest count of each whose lower tail at rate m is at most `tail`; −1 where none is."""
-        low, high = np.full(len(self.sizes), -1), self.sizes + 1  # within, beyond
+    def _last(self, m: float, tail: Array) -> Array:
+        """int [t, g]: the largest count of each whose lower tail at rate m is at most `tail` [t, 1], or −1."""
+        shape = (len(tail), len(self.sizes))
+        low, high = np.full(shape, -1), np.broadcast_to(self.sizes + 1, shape)  # within, beyond
         while (high - low > 1).any():
             middle = (low + high) // 2
             within = (middle < 0) | (_below(np.maximum(middle, 0), self.sizes, m) <= tail)
             low, high = np.where(within, middle, low), np.where(within, high, middle)
-        return low[self.size]
+        return low[:, self.size]
 
     def _none_within(self, last: Array, m: float) -> float:
         """P(no class is seen at most `last` [g] times), with smallest rate m."""

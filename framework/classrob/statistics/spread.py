@@ -88,7 +88,9 @@ def _spread(hits: tuple[int, ...], n: tuple[int, ...]) -> Spread:
     mean = float(groups.share @ rates)
     stretched = np.clip(mean + np.linspace(0, far, STEPS)[:, None] * _shape(rates, errors, groups), 0, 1)
     every = np.repeat(stretched, groups.count, 1)
-    for seen, place, truth in zip(value[1:], _places(every, stretched, groups, value[1:]), measures(every)[1:], strict=True):
+    for seen, place, truth in zip(
+        value[1:], _places(every, stretched, groups, value[1:]), measures(every)[1:], strict=True
+    ):
         found.append(_ends(float(seen), place, truth))
     return Spread(*found)
 
@@ -137,7 +139,11 @@ def _shape(rates: Array, errors: Array, groups: Classes) -> Array:
         return of, float(np.sqrt(groups.share @ of**2))
 
     far, _ = apart(rates)
-    for shape in (np.sign(far) * np.maximum(np.abs(far) - NOISE * errors, 0), far, np.linspace(-1, 1, len(far))):
+    for shape in (
+        np.sign(far) * np.maximum(np.abs(far) - NOISE * errors, 0),
+        far,
+        np.linspace(-1, 1, len(far)),
+    ):
         shape, size = apart(shape)
         if size > 1e-12:
             return shape / size
