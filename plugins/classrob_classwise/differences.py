@@ -178,12 +178,12 @@ def _furthest(hits: Array, n: Array, most: int) -> tuple[Array, Array, Array]:
     far = apart >= least
     p = np.ones_like(apart)
     p[far] = 2 * ndtr(-apart[far])
-    order = np.argsort(kind, kind="stable")
-    members = np.split(order, size.cumsum()[:-1])
-    found = [
-        np.broadcast_arrays(members[i][:, None], members[j], p[i, j]) for i, j in np.argwhere(np.triu(far))
-    ]
-    one, other, found = (np.concatenate([part[c].reshape(-1) for part in found] or [[]]) for c in range(3))
+    i, j = np.nonzero(np.triu(far))
+    member, first = np.argsort(kind, kind="stable"), size.cumsum() - size
+    each = size[i] * size[j]
+    pair = np.repeat(np.arange(len(i)), each)
+    mine, others = np.divmod(np.arange(each.sum()) - np.repeat(each.cumsum() - each, each), size[j][pair])
+    one, other, found = member[first[i][pair] + mine], member[first[j][pair] + others], p[i, j][pair]
     once = (kind[one] != kind[other]) | (one < other)  # two of one kind are there in either order
     one, other, found = np.minimum(one, other)[once], np.maximum(one, other)[once], found[once]
     first = np.lexsort((other, one, found))[:most]

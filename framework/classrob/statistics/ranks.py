@@ -34,19 +34,20 @@ PRIOR = 0.15
 SIZES = 8
 
 
-def correlations(values: Array) -> Array:
+def correlations(values: Array, *, tied: bool = True) -> Array:
     """Spearman's rank correlations [..., m, m] of m rankings of k classes, values [..., k, m].
 
     Equal values share a rank; a ranking in which all are equal has correlation 0 with every one.
+    Where it is known that none are equal, nobody has to look.
     """
-    ranks = _ranks(values)
+    ranks = _ranks(values, tied)
     apart = ranks - ranks.mean(-2, keepdims=True)
     size = np.sqrt((apart * apart).sum(-2, keepdims=True))
     apart = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
     return np.swapaxes(apart, -1, -2) @ apart
 
 
-def _ranks(values: Array) -> Array:
+def _ranks(values: Array, tied: bool) -> Array:
     """Ranks from 0 along the last axis but one; equal values share the mean of theirs."""
     across = np.swapaxes(values, -1, -2)
     lines = np.ascontiguousarray(across).reshape(
@@ -57,9 +58,8 @@ def _ranks(values: Array) -> Array:
     place = (order + k * np.arange(len(lines))[:, None]).reshape(-1)
     ranks = np.empty(lines.shape)
     ranks.reshape(-1)[place] = np.tile(np.arange(k, dtype=float), len(lines))
-    ordered = lines.reshape(-1)[place].reshape(lines.shape)
+    ordered = lines.reshape(-1)[place if tied else slice(0)].reshape(-1, k)
     for line in np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(1)):
-        # counts of seen verdicts are tied; what is drawn is not
         _, group, size = np.unique(lines[line], return_inverse=True, return_counts=True)
         ranks[line] = (size.cumsum() - (size + 1) / 2)[group]
     return np.swapaxes(ranks.reshape(across.shape), -1, -2)
@@ -79,9 +79,9 @@ def agreements(seen: Array, noise: Array, size: Array) -> tuple[Array, Array, Ar
     Returns:
         the agreement of the seen values, and the ends of the 95 % interval of that of the true ones.
     """
-    value = _agreements(seen)
+    value = _agreements(seen, tied=True)
     group, level = _levels(noise, size)
-    drawn = np.concatenate([_agreements(true) for true in _true(seen, level, group)])
+    drawn = np.concatenate([_agreements(true, tied=False) for true in _true(seen, level, group)])
     low, high = _ends(drawn) if len(seen) <= MANY else _normal_ends(drawn)
     return value, np.minimum(low, value), np.maximum(high, value)
 
@@ -107,10 +107,10 @@ def _normal_ends(drawn: Array) -> tuple[Array, Array]:
     return np.tanh(mean - far), np.tanh(mean + far)
 
 
-def _agreements(values: Array) -> Array:
+def _agreements(values: Array, *, tied: bool) -> Array:
     m = values.shape[-1]
     one, other = np.triu_indices(m, 1)
-    pairs = np.clip(correlations(values)[..., one, other], -1.0, 1.0)
+    pairs = np.clip(correlations(values, tied=tied)[..., one, other], -1.0, 1.0)
     together = np.maximum((1 + (m - 1) * pairs.mean(-1, keepdims=True)) / m, 0.0)
     return np.concatenate([pairs, together], -1)
 
