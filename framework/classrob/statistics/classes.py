@@ -92,8 +92,10 @@ class Classes:
         middle = places
         if self._thinned:
             middle = places + np.append(np.diff(places), 0.0) / 2
-        ends = (np.ceil((middle + gap) * size - ROUNDING), np.floor((middle + gap) * size + ROUNDING) + 1)
-        return first, tuple(np.clip(end, first, size + 1).astype(np.int64) for end in ends)
+        inside = np.ceil((middle + gap) * size - ROUNDING)
+        at_most = np.floor((middle + gap) * size + ROUNDING) + 1
+        less, most = (np.clip(end, first, size + 1).astype(np.int64) for end in (inside, at_most))
+        return first, (less, most)
 
     @cached_property
     def _every(self) -> Array:
