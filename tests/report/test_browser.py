@@ -366,7 +366,9 @@ def test_a_link_to_a_class_opens_its_page(visit: Visit) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_axe_finds_no_serious_fault(visit: Visit, width: int, dark: bool) -> None:
-    kit = pytest.importorskip("axe_core_python", reason="needs axe-core-python, which holds axe-core")
+    kit = pytest.importorskip(
+        "axe_playwright_python", reason="needs axe-playwright-python, which holds axe-core"
+    )
     axe = (files(kit) / "axe.min.js").read_text("utf-8")
     page = visit("two", width, dark)
     page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")
