@@ -41,6 +41,21 @@ def test_every_figure_stands_beside_that_of_the_attack_that_knows_the_detector(t
             )
 
 
+@pytest.mark.parametrize(("high", "falls"), [(0.79, True), (0.8, False), (0.85, False), (None, None)])
+def test_it_falls_where_the_intervals_are_apart(
+    high: float | None, falls: bool | None, tmp_path: Path
+) -> None:
+    def row(attack: str, value: float, low: float, high: float | None) -> Row:
+        return Row("net", "digits", "linf", 0.1, attack, WHO, "auroc", None, value, low, high, 9)
+
+    scores = [row("pgd", 0.85, 0.8, 0.9), row(f"evade/{WHO}", 0.75, 0.7, high)]
+    with opened(tmp_path, SHAPES["guarded"]) as (results, _):
+        (one,) = facings(results, scores)
+        (alone,) = facings(results, scores[1:])
+    assert one.falls is falls
+    assert (alone.attack, alone.n, alone.adaptive_auroc, alone.falls) == (None, 0, 0.75, None)
+
+
 def test_page_shows_both_and_says_who_falls(tmp_path: Path) -> None:
     page = made(tmp_path, SHAPES["guarded"])
     section = page[page.index('<section id="detectors"') : page.index('<section id="audit"')]
