@@ -34,9 +34,13 @@ class Flow:
 
 @dataclass(frozen=True)
 class Near:
-    """Under one condition: the class whose centroid is nearest, by its place, and the one that images move towards."""
+    """Under one condition: the class whose centroid is nearest, by its place, and the one that images move towards.
+
+    At the middle budget, or at the largest where features were recorded only there; `cut` is its place.
+    """
 
     view: View
+    cut: int
     nearest: int
     distance: Shown
     towards: int | None
@@ -95,10 +99,8 @@ def _page(
         cut = view.cuts[view.middle]
         loses, takes = view.crossings[view.middle].around(index, NEIGHBOURS)
         page.flows.append(Flow(view, view.shown("accuracy", cut, name), loses, takes))
-        nearest, towards = (_first(view, lead, name, sign) for lead, sign in ((CENTROID, 1), (DRIFT, -1)))
-        if nearest is not None:
-            toward, moved = (None, shown(None)) if towards is None else towards
-            page.near.append(Near(view, *nearest, toward, moved))
+        if (near := _near(view, name)) is not None:
+            page.near.append(near)
         if view.weakest.get(index):
             page.weakest.append((view, view.weakest[index]))
         page.pictures += pictures.get((view.index, index), [])
@@ -113,13 +115,20 @@ def _page(
     return page
 
 
-def _first(view: View, lead: str, name: str, sign: int) -> tuple[int, Shown] | None:
+def _near(view: View, name: str) -> Near | None:
+    for cut in (view.middle, len(view.cuts) - 1):
+        if (nearest := _first(view, cut, CENTROID, name, 1)) is not None:
+            towards, moved = _first(view, cut, DRIFT, name, -1) or (None, shown(None))
+            return Near(view, cut, *nearest, towards, moved)
+    return None
+
+
+def _first(view: View, cut: int, lead: str, name: str, sign: int) -> tuple[int, Shown] | None:
     """Of a class's scores against other classes the smallest (sign 1) or the largest: which class, and the score."""
-    cut = view.cuts[view.middle]
     rows = [
         (metric.removeprefix(lead), rows[name])
         for (metric, at), rows in view.scores.items()
-        if metric.startswith(lead) and at in (None, cut) and name in rows
+        if metric.startswith(lead) and at == view.cuts[cut] and name in rows
     ]
     ranked = sorted((sign * row.value, other, row) for other, row in rows if row.value is not None)
     return (view.stored.classes.index(ranked[0][1]), shown(ranked[0][2])) if ranked else None
