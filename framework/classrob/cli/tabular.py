@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -44,7 +43,10 @@ def write(rows: Sequence[tuple[Any, ...]], style: str, names: Sequence[str]) -> 
             lines = [names, ["---"] * len(names), *zip(*map(_texts, _columns(rows, names)), strict=True)]
             _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines)
         case _:
-            padded = map(_padded, names, _columns(rows, names))
+            padded = (
+                _texts(values, name, pad=True)
+                for name, values in zip(names, _columns(rows, names), strict=True)
+            )
             _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
@@ -52,24 +54,20 @@ def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Sequence[
     return list(zip(*rows, strict=True)) if rows else [()] * len(names)
 
 
-class _Written(dict[Any, str]):
-    """Values as text, each made when it is first asked for: a name or a rate may occur a thousand times."""
-
-    def __missing__(self, value: Any) -> str:
-        self[value] = text = _cell(value)
-        return text
-
-
-def _texts(values: Sequence[Any]) -> list[str]:
+def _texts(values: Sequence[Any], name: str = "", pad: bool = False) -> list[str]:
+    """Values as text, each made once: a name or a rate may occur a thousand times; padded, after the name."""
     kinds = set(map(type, values)) - {type(None)}
-    alike = len(kinds) == 1 and kinds <= {str, int, float}  # 1 and 1.0 are equal, and written differently
-    return list(map(_Written().__getitem__ if alike else _cell, values))
-
-
-def _padded(name: str, values: Sequence[Any]) -> Iterator[str]:
-    """A column under its name, every cell as wide as the widest."""
-    texts = [name, *_texts(values)]
-    return map(str.ljust, texts, repeat(max(map(len, texts))))
+    alike = len(kinds) <= 1 and kinds <= {str, int, float}  # 1 and 1.0 are equal, and written differently
+    if not alike:
+        texts = list(map(_cell, values))
+        width = max(map(len, [name, *texts])) if pad else 0
+        return [text.ljust(width) for text in ([name, *texts] if pad else texts)]
+    known = {value: _cell(value) for value in dict.fromkeys(values)}
+    if not pad:
+        return list(map(known.__getitem__, values))
+    width = max(map(len, [name, *known.values()]))
+    padded = {value: text.ljust(width) for value, text in known.items()}
+    return [name.ljust(width), *map(padded.__getitem__, values)]
 
 
 def _cell(value: Any) -> str:
