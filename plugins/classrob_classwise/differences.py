@@ -26,7 +26,7 @@ POWER = 0.8
 
 
 def difference(
-    hits: Array, n: Array, others: Array, of: Array, alpha: float = ALPHA
+    hits: Array, n: Array, others: Array, of: Array, *, alpha: float = ALPHA
 ) -> tuple[Array, Array, Array]:
     """Of rates minus others, [k] each: the difference and its 95 % interval, from the rates' own intervals.
 
@@ -86,8 +86,8 @@ class WeakClasses(Metric):
     Rows of each class: `class-difference`, its accuracy minus that of all samples of other classes;
     `class-difference-p`, the p value, adjusted for as many tests as classes (Fisher's exact test with mid-P,
     Holm); and, where that is above 0.05, `samples-needed`, for the seen difference and for the ends of its
-    interval, without an upper end where that holds 0. Rows over all: `weak-classes` and
-    `strong-classes`, how many classes are significantly below and above the others.
+    interval, without an upper end where that holds 0; the lower one has all of the 5 % then. Rows over all:
+    `weak-classes` and `strong-classes`, how many classes are significantly below and above the others.
     """
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
@@ -107,7 +107,7 @@ class WeakClasses(Metric):
         more = np.where(sure, np.nan, more)
         # the farther end of the difference takes the fewest samples; the nearer the most, unless 0 lies between:
         # then any number may be what it takes, and the one end there is has all of the 5 %
-        wide = np.abs(difference(hits, n, others, of, 2 * ALPHA)[1:]).max(0)
+        wide = np.abs(difference(hits, n, others, of, alpha=2 * ALPHA)[1:]).max(0)
         near, far = np.sort(np.abs([low, high]), 0)
         far = np.where(low * high > 0, far, np.minimum(far, wide))
         most, fewest = (needed(hits, n, others, of, len(there), end) for end in (near, far))
