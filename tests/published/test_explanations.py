@@ -127,7 +127,7 @@ def test_adversarial_test_accuracy_of_the_interpretability_paper(shared: Path, t
 def test_the_audit_says_that_the_gain_beyond_the_training_radius_hangs_on_where_a_search_begins(
     shared: Path, tmp_path: Path, cli: Callable[..., Called]
 ) -> None:
-    """At 0.35, where only networks trained for steady maps stand; all six budgets are in docs/explanation/papers.md."""
+    """At 0.35, where only networks trained for steady maps stand; its sentences are in docs/explanation/papers.md."""
     names = ("adv", "int", "int2adv")
     data = {
         "model": [model(shared, name) for name in names],
