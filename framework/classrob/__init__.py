@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from classrob.scorer import Reference as Reference
     from classrob.scorer import Scorer as Scorer
     from classrob.search import StepwiseAttack as StepwiseAttack
+    from classrob.space import Keyed as Keyed
     from classrob.space import Space as Space
     from classrob.space import Telling as Telling
     from classrob.streams import Streams as Streams
@@ -77,6 +78,7 @@ _HOME = {
     "Fit": "images",
     "Generator": "parts",
     "GradientRecipe": "training.gradient",
+    "Keyed": "space",
     "Live": "pool",
     "Mark": "training.course",
     "Member": "ensemble",

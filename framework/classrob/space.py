@@ -112,6 +112,39 @@ def _selected(value: Any, index: Tensor | slice) -> Any:
     return value[index]
 
 
+@dataclasses.dataclass(frozen=True)
+class Keyed(Space):
+    """Images that are drawn, at a strength that is the budget; z is the key of a draw, int64 [n, 1].
+
+    There is nothing to climb. What can be searched is other keys: `start` draws one.
+
+    Attributes:
+        key: int64 [n, 1], each image's own.
+    """
+
+    key: Tensor
+
+    def centre(self) -> Tensor:
+        """The image's own key."""
+        return self.key
+
+    def start(self, streams: Streams) -> Tensor:
+        """Another key."""
+        return streams.bits(1)
+
+    def project(self, z: Tensor) -> Tensor:
+        """Every key is one of the space's."""
+        return z
+
+    def distance(self, z: Tensor) -> Tensor:
+        """The strength."""
+        return self.budget.clone()
+
+    def steepest(self, slope: Tensor) -> Tensor:
+        """Nowhere: a key is no direction."""
+        return torch.zeros_like(slope)
+
+
 class Telling(Space):
     """A space that tells more of a point than its distance; kept beside the verdicts, like what probes record."""
 

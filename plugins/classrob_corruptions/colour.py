@@ -51,7 +51,7 @@ class Saturate(Corruption):
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
         """Hue and value stay, so all channels move away from the largest, or towards it, by one factor."""
         if images.shape[1] == 1:
-            return images
+            return images.clone()
         factor, more = parameters
         value = images.amax(1, keepdim=True)
         spread = value - images.amin(1, keepdim=True)

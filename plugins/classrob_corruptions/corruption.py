@@ -19,7 +19,7 @@ from torch import Tensor
 from classrob.fields import Budgets
 from classrob.live import Batch, Classifier
 from classrob.parts import Threat
-from classrob.space import Space
+from classrob.space import Keyed, Space
 from classrob.streams import Streams
 from classrob_corruptions.published import SEVERITIES
 
@@ -56,7 +56,7 @@ class Corruption(Threat):
 
     @abstractmethod
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
-        """The corrupted images, float32 [n, c, h, w]; values outside [0, 1] are cut afterwards.
+        """The corrupted images in memory of their own, float32 [n, c, h, w]; they are cut to [0, 1] afterwards.
 
         `images` are float32 [n, c, h, w] in [0, 1], of one or three channels.
         """
@@ -65,7 +65,7 @@ class Corruption(Threat):
     def open(self, batch: Batch, classifier: Classifier, streams: Streams) -> Space:
         """The recipe over each image, with the image's own key."""
         severity = batch.images.new_full((len(batch),), self.budgets[-1])
-        return Corrupted(severity, batch.images, streams.to(batch.images.device).keys[:, None], self)
+        return Corrupted(severity, streams.to(batch.images.device).keys[:, None], batch.images, self)
 
     @final
     def parameters(self, severity: int, height: int, width: int) -> tuple[float, ...]:
@@ -87,6 +87,8 @@ class Corruption(Threat):
         rows = (
             len(images) if images.device.type != "cpu" else max(1, self.together // max(1, images[0].numel()))
         )
+        if rows >= len(images):
+            return self.corrupt(images, numbers, streams).clamp_(0.0, 1.0)
         corrupted = torch.empty_like(images)
         for i in range(0, len(images), rows):
             some = slice(i, i + rows)
@@ -97,27 +99,11 @@ class Corruption(Threat):
 
 @final
 @dataclass(frozen=True)
-class Corrupted(Space):
-    """The images that a recipe can make at a severity, which is the budget; z is a key, int64 [n, 1].
-
-    There is nothing to climb. What can be searched is other keys: `start` draws one.
-    """
+class Corrupted(Keyed):
+    """The images that a recipe can make at a severity."""
 
     images: Tensor
-    key: Tensor
     recipe: Corruption
-
-    def centre(self) -> Tensor:
-        """The image's own key."""
-        return self.key
-
-    def start(self, streams: Streams) -> Tensor:
-        """Another key."""
-        return streams.bits(1)
-
-    def project(self, z: Tensor) -> Tensor:
-        """Every key is one of the recipe's."""
-        return z
 
     def render(self, z: Tensor) -> Tensor:
         """The corrupted images; a severity that is no whole number is rounded to one that exists."""
@@ -127,11 +113,3 @@ class Corrupted(Space):
             rows = (severity == one).nonzero()[:, 0]
             rendered[rows] = self.recipe.at(self.images[rows], int(one), Streams(z[rows, 0]))
         return rendered
-
-    def distance(self, z: Tensor) -> Tensor:
-        """The severity."""
-        return self.budget.clone()
-
-    def steepest(self, slope: Tensor) -> Tensor:
-        """Nowhere: a key is no direction."""
-        return torch.zeros_like(slope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from io import BytesIO
+from itertools import repeat
 from typing import ClassVar, final
 
 import numpy as np
@@ -74,13 +75,11 @@ class Jpeg(Corruption):
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
         """Rounded to 8 bits, compressed and read again."""
         quality, corrupted = round(parameters[0]), torch.empty(images.shape)
-        rows = torch.arange(len(images)).tensor_split(min(len(images), torch.get_num_threads()))
-        work = [(images[part].cpu(), corrupted[part[0] : part[-1] + 1], quality) for part in rows]
-        if len(work) == 1:
-            _compress(*work[0])
-        else:
-            with ThreadPoolExecutor(len(work)) as pool:
-                list(pool.map(_compress, *zip(*work, strict=True)))
+        # Of a small image most time is Python's own, which threads cannot share.
+        threads = min(len(images), torch.get_num_threads()) if images[0].numel() >= 1 << 15 else 1
+        parts = images.cpu().tensor_split(threads), corrupted.tensor_split(threads), repeat(quality)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_compress, *parts))
         return corrupted.to(images.device)
 
 
@@ -98,5 +97,5 @@ def _compress(images: Tensor, into: Tensor, quality: int) -> None:
             picture[..., channel] = level
         file = BytesIO()
         Image.fromarray(picture if len(levels) > 1 else picture[..., 0]).save(file, "JPEG", quality=quality)
-        back = np.asarray(Image.open(file)).reshape(picture.shape)
+        back = np.asarray(Image.open(file, formats=("JPEG",))).reshape(picture.shape)
         np.multiply(back.transpose(2, 0, 1), np.float32(1.0 / 255.0), out=target)

@@ -18,7 +18,7 @@ from classrob.fields import Budgets, File
 from classrob.images import UNREADABLE, Fit, Picture, tensor_of
 from classrob.live import Batch, Classifier
 from classrob.parts import Threat
-from classrob.space import Space
+from classrob.space import Keyed, Space
 from classrob.streams import Streams
 from classrob_corruptions.published import SEVERITIES
 
@@ -57,7 +57,7 @@ class Stored(Threat):
         places = copies.places(batch, tuple(int(one) for one in self.budgets))
         severity = batch.images.new_full((len(batch),), self.budgets[-1])
         rows = torch.tensor(places, dtype=torch.int64, device=batch.images.device)[:, None]
-        return Copied(severity, batch.images, rows, copies, classifier.fit)
+        return Copied(severity, rows, batch.images, copies, classifier.fit)
 
 
 class Copies(ABC):
@@ -188,25 +188,20 @@ def _mapped(path: Path) -> np.ndarray[Any, Any]:
 
 @final
 @dataclass(frozen=True)
-class Copied(Space):
-    """One image a sample and severity, which is the budget; z is the sample's place, int64 [n, 1]."""
+class Copied(Keyed):
+    """One image a sample and severity; the key is the sample's place, and there is no other."""
 
     images: Tensor
-    place: Tensor
     copies: Copies
     fit: Fit
 
-    def centre(self) -> Tensor:
-        """The sample's place."""
-        return self.place
-
     def start(self, streams: Streams) -> Tensor:
-        """There is no other."""
-        return self.place
+        """The sample's place."""
+        return self.key
 
     def project(self, z: Tensor) -> Tensor:
         """A sample has no image but its own."""
-        return self.place
+        return self.key
 
     def render(self, z: Tensor) -> Tensor:
         """The stored images as the model takes them; a severity is rounded to one that exists."""
@@ -214,14 +209,6 @@ class Copied(Space):
         pairs = zip(z[:, 0].tolist(), severity.int().tolist(), strict=True)
         found = [self._read(place, level) for place, level in pairs]
         return torch.stack(found).to(self.images.device) if found else self.images
-
-    def distance(self, z: Tensor) -> Tensor:
-        """The severity."""
-        return self.budget.clone()
-
-    def steepest(self, slope: Tensor) -> Tensor:
-        """Nowhere."""
-        return torch.zeros_like(slope)
 
     def _read(self, place: int, severity: int) -> Tensor:
         try:

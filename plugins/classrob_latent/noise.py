@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, final
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from classrob.fields import Budgets
 from classrob.live import Batch, Classifier
 from classrob.nested import Nested
 from classrob.parts import Generator, Threat
-from classrob.space import Space, Telling
+from classrob.space import Keyed, Space, Telling
 from classrob.streams import Streams
 from classrob_latent.codes import Encoding, codes_of, fitted
 from classrob_latent.loaded import loaded
@@ -44,32 +43,19 @@ class LatentNoise(Threat):
         codes = codes_of(generator, batch, Encoding(self.restarts, self.steps, self.rate))
         magnitude = batch.images.new_full((len(batch),), self.budgets[-1])
         key = streams.to(batch.images.device).keys[:, None]
-        return Noisy(magnitude, batch.images, batch.labels, codes.code, codes.drawn, key, generator.decoder)
+        return Noisy(magnitude, key, batch.images, batch.labels, codes.code, codes.drawn, generator.decoder)
 
 
 @final
 @dataclass(frozen=True)
-class Noisy(Telling):
-    """Codes with noise, whose magnitude is the budget; z is a key, int64 [n, 1]."""
+class Noisy(Telling, Keyed):
+    """Codes with noise, whose magnitude is the budget."""
 
     images: Tensor
     labels: Tensor
     code: Tensor
     drawn: Tensor
-    key: Tensor
     decoder: Decoder
-
-    def centre(self) -> Tensor:
-        """The image's own key."""
-        return self.key
-
-    def start(self, streams: Streams) -> Tensor:
-        """Another key."""
-        return streams.bits(1)
-
-    def project(self, z: Tensor) -> Tensor:
-        """Every key is one."""
-        return z
 
     def render(self, z: Tensor) -> Tensor:
         """The images of the noisy codes."""
@@ -77,14 +63,6 @@ class Noisy(Telling):
         size = self.budget.reshape(-1, *[1] * (self.code.ndim - 1))
         codes = (self.code + size * noise) / (1.0 + size.square()).sqrt()
         return fitted(self.decoder(codes, self.labels), tuple(self.images.shape[1:]))
-
-    def distance(self, z: Tensor) -> Tensor:
-        """The magnitude."""
-        return self.budget.clone()
-
-    def steepest(self, slope: Tensor) -> Tensor:
-        """Nowhere: a key is no direction."""
-        return torch.zeros_like(slope)
 
     def tell(self, classifier: Classifier, z: Tensor) -> Mapping[str, Tensor]:
         """`latent-noise`, the magnitude; `latent-noise-drawn`, 1 where the code is the image's own."""

@@ -167,7 +167,7 @@ def test_noisy_codes_have_the_variance_of_the_prior() -> None:
     blank, labels = torch.zeros(400, 1, 10, 10), torch.zeros(400, dtype=torch.int64)
     for magnitude in (0.25, 1.0, 4.0):
         size = torch.full((400,), magnitude)
-        space = Noisy(size, blank, labels, code, size > 0, keys, Decoder(module, (64,), (1, 10, 10)))
+        space = Noisy(size, keys, blank, labels, code, size > 0, Decoder(module, (64,), (1, 10, 10)))
         codes = 100 * (space.render(keys).flatten(1)[:, :64] - 0.5)
         assert float(codes.var()) == pytest.approx(1.0, abs=0.03)
         assert float((codes * code).mean()) == pytest.approx(kept(magnitude), abs=0.03)
