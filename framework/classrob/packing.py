@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count, filterfalse
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,10 @@ def join(packs: Sequence[Pack], samples: dict[str, int], bases: dict[str, int]) 
     at = 0
     for pack in packs:
         end = at + len(pack.rows) // LAYOUT.itemsize
-        for column, known, names in zip(
-            ("sample", "basis"), (samples, bases), json.loads(pack.names), strict=True
-        ):
-            numbers = np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
+        names = json.loads(pack.names)
+        for column, known, mine in zip(("sample", "basis"), (samples, bases), names, strict=True):
+            known.update(zip(filterfalse(known.__contains__, mine), count(len(known))))
+            numbers = np.fromiter(map(known.__getitem__, mine), np.int64, len(mine))
             rows[column][at:end] = numbers[rows[column][at:end]]
         at = end
     return rows

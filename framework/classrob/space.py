@@ -50,7 +50,7 @@ class Space(ABC):
 
     @abstractmethod
     def project(self, z: Tensor) -> Tensor:
-        """The points of the space nearest to z; points inside stay where they are."""
+        """The points of the space nearest to z; one inside stays, or goes to one that renders the same image."""
 
     @abstractmethod
     def render(self, z: Tensor) -> Tensor:

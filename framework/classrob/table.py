@@ -149,7 +149,10 @@ class Table:
     def numbers(self) -> np.ndarray[Any, Any]:
         """int64 [n]: each row's sample as a number from 0 to n − 1; rows of one sample share it."""
         if "place" in self.columns:
-            return np.unique(self.columns["place"], return_inverse=True)[1]
+            place = self.columns["place"]
+            there = np.zeros(int(place.max(initial=-1)) + 1, bool)
+            there[place] = True
+            return (there.cumsum() - 1)[place]
         known: dict[Any, int] = {}
         return np.array([known.setdefault(s, len(known)) for s in self.columns["sample"]], dtype=np.int64)
 

@@ -99,7 +99,7 @@ def checked(what: str, made: Callable[..., Any], options: Mapping[str, Any], our
         ValueError: one is unknown, ours or missing; one line with the nearest known name.
     """
     parameters = inspect.signature(made).parameters
-    known = [name for name in parameters if name not in ours]
+    known = [n for n, one in parameters.items() if n not in ours and one.kind is not one.VAR_KEYWORD]
     for name in options:
         if name in ours and name in parameters:
             raise ValueError(f"{what}: option '{name}' is set by the study, its threat and its model")

@@ -65,9 +65,19 @@ def areas(
         part = gaps[at : at + TOGETHER]
         drawn = [np.stack([_weights(one, shift, len(curves)) for one in part]) @ curves for shift in (1, 0)]
         middle = (drawn[0] + drawn[1]) / 2
-        both, tails = np.concatenate([*drawn, middle, middle], 1), [ALPHA / 2, 1 - ALPHA / 2]
-        ends[:, at : at + TOGETHER] = np.quantile(both, tails, axis=1, overwrite_input=True)
+        ordered = np.sort(
+            np.concatenate([*drawn, middle, middle], 1), 1
+        )  # faster than looking for two quantiles
+        for end, tail in zip(ends, (ALPHA / 2, 1 - ALPHA / 2), strict=True):
+            end[at : at + TOGETHER] = _quantile(ordered, tail)
     return value, np.minimum(ends[0], value), np.maximum(ends[1], value)
+
+
+def _quantile(ordered: np.ndarray[Any, Any], share: float) -> np.ndarray[Any, Any]:
+    """[m]: the point below which that share lies, of numbers [m, n] that rise."""
+    place, beyond = divmod(share * (ordered.shape[1] - 1), 1)
+    near, far = ordered[:, int(place)], ordered[:, min(int(place) + 1, ordered.shape[1] - 1)]
+    return near + beyond * (far - near)
 
 
 @lru_cache(maxsize=8)

@@ -44,6 +44,8 @@ def fisher(hits: Array, n: Array, total: int, of: int) -> Array:
     Given `total` hits among `of` samples, a class's hits are hypergeometric. (Agresti, "Categorical Data
     Analysis", third edition, section 3.5.6.)
     """
+    pairs, back = np.unique(np.stack([hits, n]), axis=1, return_inverse=True)  # classes of equal counts
+    hits, n = pairs
     counts = np.arange(int(n.max()) + 1)
     size, hit = n[:, None], hits[:, None]
     there = (counts <= size) & (counts <= total) & (total - counts <= of - size)
@@ -56,7 +58,7 @@ def fisher(hits: Array, n: Array, total: int, of: int) -> Array:
     chance = np.where(there, np.exp(log), 0.0)
     same = (chance * (counts == hit)).sum(1) / 2
     less, more = (chance * (counts < hit)).sum(1), (chance * (counts > hit)).sum(1)
-    return np.minimum(1.0, 2 * np.minimum(less, more) + 2 * same)
+    return np.minimum(1.0, 2 * np.minimum(less, more) + 2 * same)[back.reshape(-1)]
 
 
 def needed(hits: Array, n: Array, others: Array, of: Array, tests: int, apart: Array | None = None) -> Array:
@@ -167,14 +169,22 @@ def _furthest(hits: Array, n: Array, most: int) -> tuple[Array, Array, Array]:
     of, right = np.divmod(counts, base)
     smooth = (right + 1) / (of + 2)
     variance = smooth * (1 - smooth) / (of + 2)
-    apart = np.abs(smooth[:, None] - smooth)
-    p = 2 * ndtr(-apart / np.sqrt(variance[:, None] + variance))
+    apart = np.abs(smooth[:, None] - smooth) / np.sqrt(variance[:, None] + variance)
     pairs = size[:, None] * size  # each counts twice, but for those of a class with itself
     pairs[np.diag_indices_from(pairs)] -= size
-    order = np.argsort(p, None)
-    enough = np.searchsorted(pairs.reshape(-1)[order].cumsum(), 2 * most)
-    far = p <= p.reshape(-1)[order[min(enough, len(order) - 1)]]
-    one, other = np.nonzero(np.triu(far[kind[:, None], kind], 1))
-    found = p[kind[one], kind[other]]
-    first = np.argsort(found, kind="stable")[:most]
+    enough = min(2 * most, int((pairs > 0).sum()))
+    # beyond 37 standard errors p values may be equal, being 0
+    least = min(37.0, float(np.partition(apart[pairs > 0], -enough)[-enough])) if enough else 0.0
+    far = apart >= least
+    p = np.ones_like(apart)
+    p[far] = 2 * ndtr(-apart[far])
+    i, j = np.nonzero(np.triu(far))
+    member, first = np.argsort(kind, kind="stable"), size.cumsum() - size
+    each = size[i] * size[j]
+    pair = np.repeat(np.arange(len(i)), each)
+    mine, others = np.divmod(np.arange(each.sum()) - np.repeat(each.cumsum() - each, each), size[j][pair])
+    one, other, found = member[first[i][pair] + mine], member[first[j][pair] + others], p[i, j][pair]
+    once = (kind[one] != kind[other]) | (one < other)  # two of one kind are there in either order
+    one, other, found = np.minimum(one, other)[once], np.maximum(one, other)[once], found[once]
+    first = np.lexsort((other, one, found))[:most]
     return one[first], other[first], found[first]

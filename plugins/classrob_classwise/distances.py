@@ -77,21 +77,28 @@ def quantile(
         value, low, high. Beyond `largest` the value is None, the upper end is None wherever it is not
         known, and the lower end is at most `largest`; with too few samples for one it is 0.
     """
-    n = len(distance)
-    ordered = np.concatenate([[0.0], np.sort(distance), [np.inf]])
+    ends = _quantile(np.sort(distance)[None], share, largest)
+    value, low, high = (float(end[0]) for end in ends)
+    return _known(value), low, _known(high)
+
+
+def _quantile(
+    ordered: np.ndarray[Any, Any], share: float, largest: float
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """Value, low and high of `quantile`, [m] each, of distances [m, n] that rise; infinite where not known."""
+    m, n = ordered.shape
+    ordered = np.concatenate([np.zeros((m, 1)), ordered, np.full((m, 1), np.inf)], 1)
     (first, on), (last, back) = _places(n, share)
-    value = float(ordered[_rank(n, share)])
-    low = _between(ordered[first], ordered[first + 1], on, largest)
-    high = float(ordered[last])
-    if back > 0 and np.isfinite(high):
-        high -= back * (high - float(ordered[last - 1]))
-    return _known(value), min(low, value, largest), _known(max(high, value))
-
-
-def _between(near: float, far: float, share: float, largest: float) -> float:
-    """So far on the way from a place to the next; what lies beyond the largest budget lies there at least."""
-    near, far = min(float(near), largest), min(float(far), largest)
-    return near + share * (far - near)
+    value = ordered[:, _rank(n, share)]
+    near, far = (np.minimum(ordered[:, place], largest) for place in (first, first + 1))
+    low = np.minimum(near + on * (far - near), np.minimum(value, largest))
+    high, before = ordered[:, last], ordered[:, last - 1]
+    if back > 0:
+        known = np.isfinite(high)
+        high = np.where(
+            known, high - back * (np.where(known, high, 0.0) - np.where(known, before, 0.0)), high
+        )
+    return value, low, np.maximum(high, value)
 
 
 def _known(distance: float) -> float | None:
@@ -149,7 +156,19 @@ class DistanceQuantiles(Metric):
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """Every quantile over all samples, then those of each class; n counts samples."""
-        for label, distance, largest in groups(table):
+        found = list(groups(table))
+        alike: dict[int, list[int]] = {}
+        for place, group in enumerate(found):
+            alike.setdefault(len(group.distance), []).append(place)
+        ends: dict[tuple[int, float], tuple[float, ...]] = {}
+        for places in alike.values():
+            ordered = np.sort(np.stack([found[place].distance for place in places]), 1)
             for share in self.quantiles:
-                value, low, high = quantile(distance, share, largest)
-                yield Score(label, _name(share), value, low, high, len(distance))
+                columns = (column.tolist() for column in _quantile(ordered, share, found[0].largest))
+                ends.update(
+                    zip(((place, share) for place in places), zip(*columns, strict=True), strict=True)
+                )
+        for place, group in enumerate(found):
+            for share in self.quantiles:
+                value, low, high = ends[place, share]
+                yield Score(group.label, _name(share), _known(value), low, _known(high), len(group.distance))

@@ -10,10 +10,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from classrob.errors import StudyError
 from classrob.live import Classifier
 from classrob.parts import Detector
 from classrob.scorer import Reference, Scorer
 from classrob_detectors.layers import Cloud, Cut, at_least, covariance, precision
+
+#: Directions with less than this share of the largest variance are those of rounding.
+RANK = 1e-10
 
 
 @final
@@ -78,7 +82,8 @@ class VirtualLogit(Detector):
     Its logit is the length of that part, scaled to the mean of the largest logits, and the score is its logit
     minus the energy of the others. The origin is where the last layer gives 0. `dimensions` 0 takes 1,000 of the
     directions with most variance where there are 2,048 features or more, 512 where there are 768, else half of
-    them. (Wang et al., "ViM: Out-Of-Distribution with Virtual-logit Matching", CVPR 2022.)
+    them; and half of those that the reference spans where it spans no more than that, as in a network most of whose
+    last units are never active. (Wang et al., "ViM: Out-Of-Distribution with Virtual-logit Matching", CVPR 2022.)
     """
 
     dimensions: int = Field(
@@ -86,14 +91,24 @@ class VirtualLogit(Detector):
     )
 
     def fit(self, classifier: Classifier, reference: Reference) -> Scorer:
-        """The residual space and the scale."""
+        """The residual space and the scale.
+
+        Raises:
+            StudyError: the reference has nothing outside the space that is not looked at: only rounding is left.
+        """
         cut = Cut.of(classifier, reference.batch.images)
         features = cut.features(reference.batch.images).double()
         d = features.shape[1]
-        spanned = self.dimensions or (1000 if d >= 2048 else 512 if d >= 768 else d // 2)
         origin = -torch.linalg.pinv(cut.weight.double()) @ cut.bias.double()
-        _, vectors = torch.linalg.eigh(covariance(features - origin))  # ascending
-        residual = vectors[:, : max(1, d - spanned)]
+        sizes, vectors = torch.linalg.eigh(covariance(features - origin))  # ascending
+        rank = int((sizes > RANK * sizes[-1]).sum())
+        published = 1000 if d >= 2048 else 512 if d >= 768 else d // 2
+        spanned = self.dimensions or (published if published < rank else rank // 2)
+        if self.dimensions >= rank:
+            raise StudyError(
+                f"vim: the reference's {d} features span {rank} dimensions: `dimensions` must be below that, or 0"
+            )
+        residual = vectors[:, : d - spanned]
         length = ((features - origin) @ residual).norm(dim=1)
         largest = cut.logits(features.float()).amax(1).double()
         return _VirtualLogit(cut, origin, residual, float(largest.mean() / length.mean().clamp_min(1e-12)))

@@ -8,6 +8,7 @@ from typing import Literal, final
 from pydantic import Field
 from torch import Tensor
 
+from classrob.errors import NotObservable
 from classrob.live import Classifier
 from classrob.parts import Detector
 from classrob.scorer import Reference, Scorer
@@ -24,12 +25,22 @@ class React(Detector):
     quantile: float = Field(default=0.9, gt=0.0, le=1.0, description="of all features of the reference")
 
     def fit(self, classifier: Classifier, reference: Reference) -> Scorer:
-        """The value at which features are cut."""
+        """The value at which features are cut.
+
+        Raises:
+            NotObservable: nothing is left of them, as where most units are never active.
+        """
         cut = Cut.of(classifier, reference.batch.images)
-        ranked = (
-            cut.features(reference.batch.images).flatten().sort().values
-        )  # torch.quantile takes 16 million
-        return _React(cut, float(ranked[min(len(ranked) - 1, int(self.quantile * len(ranked)))]))
+        features = cut.features(reference.batch.images)
+        ranked = features.flatten().sort().values  # torch.quantile takes 16 million
+        threshold = float(ranked[min(len(ranked) - 1, int(self.quantile * len(ranked)))])
+        if threshold <= float(ranked[0]):
+            silent = float((features == ranked[0]).float().mean())
+            raise NotObservable(
+                f"react would cut every feature to {threshold:.4g}, which {silent:.0%} of them are: "
+                f"raise `quantile` above {silent:.4g}"
+            )
+        return _React(cut, threshold)
 
 
 @final

@@ -35,6 +35,13 @@ from ..host.conftest import Called
 ROOT = Path(__file__).parents[2]
 BRIDGES = ("foolbox", "torchattacks")
 
+#: Every bridge, and the modules that it is made of.
+PACKAGES = {
+    "foolbox": ("__init__", "attack"),
+    "torchattacks": ("__init__", "attack"),
+    "pytorch-ood": ("__init__", "detector", "scores"),
+}
+
 #: A library of Foolbox's interface. Its attacks draw from every global generator, and log.
 FOOLBOX = {
     "__init__.py": """
@@ -184,33 +191,30 @@ def kept(reference: str, **fields: Any) -> dict[str, str]:
 # -- packages -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BRIDGES)
+@pytest.mark.parametrize("name", PACKAGES)
 def test_a_bridge_is_a_distribution_of_its_own(name: str, tmp_path: Path) -> None:
     for needed in ("pip", "hatchling"):
         if find_spec(needed) is None:
             pytest.skip(f"building a package without a download needs {needed} in the test environment")
     offline = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet", "--disable-pip-version-check"]
-    source = str(ROOT / f"plugins/classrob-{name}")
+    source, package = str(ROOT / f"plugins/classrob-{name}"), f"classrob_{name.replace('-', '_')}"
     command = [sys.executable, "-m", "pip", "wheel", *offline, "--wheel-dir", str(tmp_path), source]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
         names = files.namelist()
         (points,) = [n for n in names if n.endswith("entry_points.txt")]
-        assert files.read(points).decode().split() == ["[classrob]", name, "=", f"classrob_{name}"]
+        assert files.read(points).decode().split() == ["[classrob]", name, "=", package]
         (metadata,) = [n for n in names if n.endswith("METADATA")]
         assert f"Requires-Dist: {name}>=" in files.read(metadata).decode()
-    assert {n for n in names if n.endswith(".py")} == {
-        f"classrob_{name}/__init__.py",
-        f"classrob_{name}/attack.py",
-    }
+    assert {n for n in names if n.endswith(".py")} == {f"{package}/{one}.py" for one in PACKAGES[name]}
 
 
 def test_the_main_distribution_holds_no_bridge() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert not [p for p in packages if "foolbox" in p or "torchattacks" in p]
-    assert not set(project["project"]["entry-points"]["classrob"]) & set(BRIDGES)
+    assert not [p for p in packages if any(name.replace("-", "_") in p for name in PACKAGES)]
+    assert not set(project["project"]["entry-points"]["classrob"]) & set(PACKAGES)
 
 
 # -- stand-ins ----------------------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_intervals_hold_the_truth_and_are_no_wider_than_need_be(n: int) -> None:
     for name, draw in SHAPES.items():
         random = np.random.default_rng(5)
         population = draw(random, 1_000_000)
-        truth = _plain_area(population, guess)
+        truth = plain_area(population, guess)
         shares = (0.1, 0.25, 0.5, 0.75, 0.9) if name in SMOOTH else ()
         true = np.quantile(population, shares, method="inverted_cdf")
         held, inside = 0, np.zeros(len(shares))
@@ -188,7 +188,7 @@ def test_intervals_hold_the_truth_and_are_no_wider_than_need_be(n: int) -> None:
     assert min(of_quantile) > 0.91
 
 
-def _plain_area(distance: np.ndarray[Any, Any], guess: float) -> float:
+def plain_area(distance: np.ndarray[Any, Any], guess: float) -> float:
     """By the definition, on a fine grid."""
     middle = (np.arange(20_000) + 0.5) / 20_000
     standing = 1 - np.searchsorted(np.sort(distance), middle, side="right") / len(distance)

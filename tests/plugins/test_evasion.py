@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from classrob.scorer import Scorer
+from classrob.scorer import Reference, Scorer
+from classrob.streams import Streams
 from classrob.testing.arena import Arena, arena, network
+from classrob_detectors.confounding import ConfoundingGradient
 from classrob_detectors.evasion import Evade
 from classrob_lp.balls import Linf
 
@@ -32,6 +35,9 @@ attack = [{ use = "pgd", steps = 20 }, { use = "evade", steps = 30 }]
 use = "msp"
 [[detector]]
 use = "knn"
+[[detector]]
+use = "confounding-gradient"
+reference = { use = "digits", split = "train", limit = 200 }
 [[metric]]
 use = "auroc"
 [[metric]]
@@ -51,15 +57,54 @@ def test_the_adaptive_attack_lowers_auroc_and_is_judged_by_its_own_detector_alon
         for r in rows
         if r["metric"] == "auroc" and r["label"] is None
     }
-    assert set(found) == {("pgd", "msp"), ("pgd", "knn"), ("evade/msp", "msp"), ("evade/knn", "knn")}
-    for detector in ("msp", "knn"):
+    detectors = ("msp", "knn", "confounding-gradient")
+    assert set(found) == {(a, d) for d in detectors for a in ("pgd", f"evade/{d}")}
+    for detector in detectors:
         assert found[f"evade/{detector}", detector] < found["pgd", detector] - 0.15, found
     standing = {
         r["attack"]: r["value"]
         for r in rows
         if r["metric"] == "accuracy" and r["label"] is None and r["attack"]
     }
-    assert standing["evade/msp"] <= standing["pgd"] + 0.1
+    for detector in detectors:
+        assert standing[f"evade/{detector}"] <= standing["pgd"] + 0.1
+    pairs = json.loads(cli("show", tmp_path / "runs", "--detectors", "--format", "json").out)
+    beside = {r["detector"]: r for r in pairs if r["label"] is None}
+    assert {d: (r["auroc"], r["adaptive_auroc"]) for d, r in beside.items()} == {
+        d: (found["pgd", d], found[f"evade/{d}", d]) for d in detectors
+    }
+    assert {r["falls"] for r in beside.values()} == {True}
+    assert cli("report", tmp_path / "runs").code == 0
+    page = (tmp_path / "runs" / "report.html").read_text()
+    for detector in detectors:
+        assert f"Detector “{detector}” falls under “linf” to “evade/{detector}”" in page
+
+
+def test_it_follows_the_slope_of_gradient_norms() -> None:
+    """Through `confounding-gradient`: the score has a slope, a step down it lowers it, and evading beats a blind walk."""
+    where = _where()
+    images, ids = where.batch.images, where.batch.ids
+    reference = Reference(where.batch, {}, Streams.keyed(0, "kit", ids, "reference"))
+    with where.classifier.frozen():
+        with torch.no_grad():
+            scorer = ConfoundingGradient().fit(where.classifier, reference)
+        x = images.clone().requires_grad_()
+        before = scorer.score(x)
+        (slope,) = torch.autograd.grad(before.sum(), x)
+        step = 1e-3 * slope / slope.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1).clamp_min(1e-12)
+        after = scorer.score((images - step).detach())
+        assert (after < before.detach())[slope.flatten(1).norm(dim=1) > 1e-4].all()
+        assert all(p.grad is None and not p.requires_grad for p in where.classifier.module.parameters())
+        scores = {}
+        for name, attack in (("blind", Evade(steps=1, stride=1.0)), ("seeing", Evade(steps=30))):
+            with where.classifier.facing(scorer):
+                z = attack.search(where.classifier, where.space, where.batch, where.streams, None)
+            image = where.space.render(z)
+            wrong = where.classifier(image).argmax(1) != where.batch.labels
+            scores[name] = wrong, scorer.score(image.detach()).detach()
+    both = scores["blind"][0] & scores["seeing"][0]
+    assert both.any()
+    assert float(scores["seeing"][1][both].mean()) < float(scores["blind"][1][both].mean())
 
 
 class Flat(Scorer):

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from classrob import Course, Step
+from classrob import Classifier, Course, Step
 from classrob.errors import StudyError
 from classrob_base.digits import Digits
 from classrob_base.rectifier import Rectified, half_huber
+from classrob_explain.cam import Cam
 from classrob_onnx.model import OnnxModel
 from classrob_zoo.adversarial import PGDAdversarialTraining, Trades
 from classrob_zoo.explanations import AERegularised, descended, psi_of
@@ -114,6 +115,16 @@ def test_the_mean_of_a_map_is_the_classs_logit(bias: bool, images: tuple[Tensor,
         torch.testing.assert_close(
             slope, torch.autograd.grad(found[0][1].square().sum(), net.last.weight, retain_graph=True)[0]
         )
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_maps_are_those_of_the_explainer_cam(bias: bool, images: tuple[Tensor, Tensor]) -> None:
+    """A training needs all classes in one pass, an explainer any network in one class: they are the same maps."""
+    net = Pooled(bias)
+    _, maps = Maps.of(net, images[0][:2])(images[0])
+    each = torch.arange(12)
+    asked = [Cam().explain(Classifier(net), images[0], torch.full_like(each, c)).flatten(1) for c in range(5)]
+    torch.testing.assert_close(maps, torch.stack(asked, 1))
 
 
 def test_maps_of_other_networks(images: tuple[Tensor, Tensor]) -> None:

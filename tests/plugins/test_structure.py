@@ -189,11 +189,10 @@ def both(size: int, seed: int) -> tuple[Table, Table]:
     return table(moved, label, 3, 0.1), clean
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [Scatter(), CentroidDistance(), WeightAlignment(), Silhouette(), CentroidMargin(), Drift()],
-    ids=lambda metric: type(metric).__name__,
-)
+STRUCTURE = (Scatter(), CentroidDistance(), WeightAlignment(), Silhouette(), CentroidMargin(), Drift())
+
+
+@pytest.mark.parametrize("metric", STRUCTURE, ids=lambda metric: type(metric).__name__)
 def test_intervals_hold_the_true_value(metric: Metric) -> None:
     """In 300 draws of 40 samples a class; the truth is that of 60,000 samples.
 

@@ -59,7 +59,8 @@ class Pretence:
     """A run to write: `strength` of every model, images of every class, and what went wrong.
 
     `unfinished` counts the planned shards without records at the end, `clean_errors` is the share of
-    unperturbed images that are misclassified.
+    unperturbed images that are misclassified; `detectors` judge every threat, or the one of which an attack
+    `evade/NAME` is to evade.
     """
 
     classes: Sequence[str] = DIGITS
@@ -78,6 +79,7 @@ class Pretence:
     unfinished: int = 0
     failures: tuple[tuple[str | None, str], ...] = ()
     notes: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
 
 
 def write(folder: Path, run: Pretence | None = None) -> Path:
@@ -96,6 +98,7 @@ def write(folder: Path, run: Pretence | None = None) -> Path:
                 "dataset": {"limit": None},
                 "threat": {"budgets": threat.budgets},
                 "attack": {"steps": 40},
+                **_judging(run.detectors, threat.attack or ""),
             }
             values = (
                 number,
@@ -182,6 +185,34 @@ def write_large(folder: Path, classes: int, samples: int, budgets: int) -> Path:
     return folder
 
 
+def _judging(detectors: Sequence[str], attack: str) -> dict[str, dict[str, object]]:
+    """The detectors that judge what an attack finds, as the store notes them."""
+    knows, _, evaded = attack.partition("/")
+    mine = [name for name in detectors if knows != "evade" or name == evaded]
+    return {f"detector {name}": {"column": name, "evaded": knows == "evade"} for name in mine}
+
+
+def detected(results: Results) -> list[Row]:
+    """AUROC of the detectors of a run: 0.9 and more, and 0.3 under an attack that evades the first of them."""
+    found: list[Row] = []
+    for condition in results.conditions:
+        for place, name in enumerate(condition.detectors if not condition.clean else ()):
+            evaded = (condition.attack or "").startswith("evade/")
+            for number, budget in enumerate(condition.budgets):
+                for label in (None, *condition.classes):
+                    value = 0.9 + number / 100 - (0.6 if evaded and place == 0 else 0.0)
+                    where = (
+                        condition.model,
+                        condition.dataset,
+                        condition.threat,
+                        budget,
+                        condition.attack,
+                        name,
+                    )
+                    found.append(Row(*where, "auroc", label, value, value - 0.05, value + 0.05, 123))
+    return found
+
+
 def rows(results: Results) -> list[Row]:
     """What `classrob.reading.score.scores` makes of a run, by the everyday metrics and without a catalogue."""
     found: list[Row] = []
@@ -194,7 +225,7 @@ def rows(results: Results) -> list[Row]:
                     Row(*where, s.name, s.label, s.value, s.low, s.high, s.n)
                     for s in metric.compute(table.at(budget), clean)
                 ]
-    return found
+    return found + detected(results)
 
 
 def _meta(run: Pretence) -> dict[str, object]:

@@ -304,6 +304,27 @@ def test_downloads_hold_all_classes_and_no_formulas(visit: Visit) -> None:
     assert "\"quoted\" & 'single'" in names
 
 
+@pytest.mark.parametrize("width", [1280, 400])
+def test_detectors_are_seen_to_fall(visit: Visit, width: int) -> None:
+    page = visit("guarded", width, place="#detectors")
+    assert shown(page, ".guarded .said li")[0].startswith("Detector “<i>msp</i>” falls at 2 of 2 budgets")
+    lines = shown(page, ".guarded .areas tbody tr")
+    assert len(lines) == 8
+    assert [line.split()[0] for line in lines if line.endswith("falls")] == ["<i>msp</i>"] * 2
+    grid = page.find_element(By.CSS_SELECTOR, ".guarded details")
+    assert not grid.find_element(By.TAG_NAME, "table").is_displayed()
+    grid.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert grid.find_element(By.TAG_NAME, "table").is_displayed()
+    assert read_csv(page, ".guarded details table")[0] == [
+        "True class",
+        "<i>msp</i> against pgd",
+        "<i>msp</i> evaded by evade/<i>msp</i>",
+        "energy against pgd",
+    ]
+    Select(page.find_element(By.CSS_SELECTOR, "#chosen select")).select_by_visible_text("c")
+    assert len(page.find_elements(By.CSS_SELECTOR, ".guarded tr.kept")) == 2
+
+
 def test_a_class_is_highlighted_everywhere(visit: Visit) -> None:
     page = visit("ten")
     link = page.find_element(By.CSS_SELECTOR, ".condition.shown .classes tbody tr[data-class='0-3'] a")
@@ -345,7 +366,9 @@ def test_a_link_to_a_class_opens_its_page(visit: Visit) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_axe_finds_no_serious_fault(visit: Visit, width: int, dark: bool) -> None:
-    kit = pytest.importorskip("axe_core_python", reason="needs axe-core-python, which holds axe-core")
+    kit = pytest.importorskip(
+        "axe_playwright_python", reason="needs axe-playwright-python, which holds axe-core"
+    )
     axe = (files(kit) / "axe.min.js").read_text("utf-8")
     page = visit("two", width, dark)
     page.execute_script("for (const one of document.querySelectorAll('details')) one.open = true")

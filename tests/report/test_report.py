@@ -64,6 +64,16 @@ SHAPES = {
     ),
     "failures": Pretence(failures=(("a<b>.png", "broken <PNG>"), (None, "StudyError: out of memory"))),
     "no pictures": Pretence(pictures=0),
+    "guarded": Pretence(
+        classes=("a", "<b>b</b>", "c"),
+        models={"net": 1.0},
+        threats=(
+            Threat("linf", (0.1, 0.2)),
+            Threat("linf", (0.1, 0.2), "evade/<i>msp</i>"),
+            Threat("corruption/fog", (1, 2), None, nested=False),
+        ),
+        detectors=("<i>msp</i>", "energy"),
+    ),
 }
 
 

@@ -9,6 +9,7 @@ import click
 
 from classrob.catalog import Catalog
 from classrob.cli.tabular import FORMAT, emit, write
+from classrob.reading.facing import Facing, facings
 from classrob.reading.results import Results
 from classrob.reading.score import Row, scores
 from classrob.trials import Summary, summaries
@@ -24,8 +25,13 @@ _TRIALS = [field.name for field in dataclasses.fields(Summary)]
 @click.option(
     "--trials", is_flag=True, help="What each attack of an ensemble did on its own, and its cost, instead."
 )
+@click.option(
+    "--detectors",
+    is_flag=True,
+    help="AUROC of detectors, beside that under attacks that evade them, instead.",
+)
 @FORMAT
-def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
+def command(folder: Path, confusion: bool, trials: bool, detectors: bool, style: str) -> None:
     """Show the scores of the run in DIR: every number with its sample size and 95 % interval."""
     with Results.open(folder) as results:
         if confusion:
@@ -38,6 +44,9 @@ def command(folder: Path, confusion: bool, trials: bool, style: str) -> None:
         if trials:
             found = [summary for c in results.conditions for summary in summaries(results, c)]
             emit([dataclasses.asdict(one) for one in found], style, _TRIALS)
+            return
+        if detectors:
+            write(facings(results, scores(results, Catalog.installed())), style, Facing._fields)
             return
     write(read(folder), style, Row._fields)
 

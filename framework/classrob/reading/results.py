@@ -172,10 +172,8 @@ class Results:
                    WHERE p.condition = ? AND o.name = ? ORDER BY p.position, o.rowid"""
         observed: dict[str, Observed] = {}
         constants: dict[str, np.ndarray[Any, Any]] = {}
-        for column in sorted(columns):
+        for column in sorted(columns & self._recorded(condition)):
             rows = self.store.connection.execute(query, (condition.id, column)).fetchall()
-            if not rows:
-                continue
             sample, budget, shape, kind, value = zip(*rows, strict=True)
             values = np.frombuffer(b"".join(value), np.dtype(kind[0]).newbyteorder("<"))
             if sample[0] is None:
@@ -187,6 +185,12 @@ class Results:
             at = np.fromiter((place.get(pair, -1) for pair in pairs), np.int64, len(budgets))
             observed[column] = Observed(values.reshape(len(rows), *json.loads(shape[0])), at)
         return observed, constants
+
+    def _recorded(self, condition: Stored) -> set[str]:
+        """The columns of which anything was recorded."""
+        query = """SELECT DISTINCT o.name FROM plan p JOIN shard s ON s.key = p.shard
+                   JOIN observation o ON o.shard = s.id WHERE p.condition = ?"""
+        return {name for (name,) in self.store.connection.execute(query, (condition.id,))}
 
     def trials(self, condition: Stored) -> Table | None:
         """The verdicts of an ensemble's members, as `Table.trials` has them; None where there are none."""

@@ -12,7 +12,7 @@ import numpy as np
 from classrob.catalog import Catalog
 from classrob.parts import Metric
 from classrob.reading.results import Results, Stored
-from classrob.table import Score, Table
+from classrob.table import Table
 
 #: The column that holds the scores of the detector that a metric of detectors is computed for.
 SUSPICION = "suspicion"
@@ -74,7 +74,9 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
         for metric in whole:
             if unperturbed is not None and metric.columns <= table.columns.keys():
                 for score in metric.compute(table, unperturbed):
-                    rows.append(_row((model, dataset, None), None, None, score))
+                    rows.append(
+                        Row(model, dataset, None, None, None, None, score.name, score.label, *score[2:])
+                    )
     return rows
 
 
@@ -128,12 +130,6 @@ def _rows(
     condition: Stored, metric: Metric, parts: Sequence[tuple[float | None, Table]], clean: Table
 ) -> Iterator[Row]:
     for budget, table in parts:
-        for score in metric.compute(table, clean) if len(table) else ():
-            yield _row(
-                (condition.model, condition.dataset, condition.threat), budget, condition.attack, score
-            )
-
-
-def _row(where: tuple[str, str, str | None], budget: float | None, attack: str | None, score: Score) -> Row:
-    label, name, value, low, high, n = score
-    return Row(*where, budget, attack, None, name, label, value, low, high, n)
+        where = (condition.model, condition.dataset, condition.threat, budget, condition.attack, None)
+        for label, name, value, low, high, n in metric.compute(table, clean) if len(table) else ():
+            yield Row._make((*where, name, label, value, low, high, n))

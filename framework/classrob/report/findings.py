@@ -1,10 +1,13 @@
-"""What rows say that no single number does: whether the weak class swallows errors too, and who is surely weak."""
+"""What rows say that no single number does: weak classes that swallow errors, who is surely weak, who is evaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from classrob.reading.facing import Facing
 from classrob.reading.score import Row
 from classrob.report.facts import View
-from classrob.report.form import listed, percent, quoted
+from classrob.report.form import area, budget, listed, percent, quoted
 from classrob.statistics.intervals import ALPHA
 
 
@@ -57,3 +60,46 @@ def significant(view: View, cut: float | None, where: str = "") -> str:
     verb = "is" if len(names) == 1 else "are"
     who = listed([name or "" for name in names])
     return f"Weak{where}, by more than chance, {verb} {who} (Fisher's test against the others, Holm's correction)."
+
+
+def evaded(faced: Sequence[Facing]) -> list[str]:
+    """Which detectors fall under an attack that knows them: a sentence for each detector, threat and pair of attacks.
+
+    `faced` are the figures over all classes of a model on a data set.
+    """
+    pairs: dict[tuple[str | None, ...], list[Facing]] = {}
+    for one in faced:
+        if one.attack is not None and one.adaptive_attack is not None:
+            pairs.setdefault((one.detector, one.threat, one.attack, one.adaptive_attack), []).append(one)
+    return [_evaded(some) for some in pairs.values()]
+
+
+def _evaded(some: Sequence[Facing]) -> str:
+    """How one detector stands at all budgets of a threat; its figures at the largest one that speaks."""
+    told = [one for one in some if one.falls is not None]
+    last = some[-1]
+    who, how = f"Detector {quoted(last.detector)}", f"{quoted(last.adaptive_attack)}, which knows it,"
+    if not told:
+        return f"{who}: under {quoted(last.threat)} too few images were misclassified to say whether {how} evades it."
+    fallen = [one for one in told if one.falls]
+    shown = (fallen or told)[-1]
+    at = "" if shown.budget is None else f" at budget {budget(shown.budget)}"
+    figures = (
+        f"{_area(shown.adaptive_auroc, shown.adaptive_low, shown.adaptive_high)}{at}, "
+        f"where it is {_area(shown.auroc, shown.low, shown.high)} against {quoted(shown.attack)}"
+    )
+    if not fallen:
+        return (
+            f"{who} does not certainly fall under {quoted(last.threat)} when {how} evades it: its AUROC is {figures}. "
+            "That is no proof: a stronger attack may evade it."
+        )
+    where = f"at {len(fallen)} of {len(told)} budgets of" if len(told) > 1 else "under"
+    said = f"{who} falls {where} {quoted(last.threat)} to {how[:-1]}: its AUROC is {figures}."
+    if shown.adaptive_high is not None and shown.adaptive_high < 0.5:
+        return f"{said} To it, these images are less suspicious than unperturbed ones."
+    return said
+
+
+def _area(value: float | None, low: float | None, high: float | None) -> str:
+    one = area(value, low, high, 0)
+    return f"{one.text} ({one.interval})" if one.interval else one.text

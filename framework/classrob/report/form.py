@@ -140,6 +140,14 @@ def shown(row: Row | None) -> Shown:
     return Shown(percent(row.value), between(row.low, row.high), row.n, row.value, row.low, row.high)
 
 
+def area(value: float | None, low: float | None, high: float | None, n: int) -> Shown:
+    """An area under a curve, 0 to 1, in three digits; a dash where there is nothing to tell apart."""
+    if value is None:
+        return Shown("–", "", n)
+    ends = "" if low is None or high is None else f"{low:.3f}{DASH}{high:.3f}"
+    return Shown(f"{value:.3f}", ends, n, value, low, high)
+
+
 def _ends(row: Row) -> str:
     """An interval of plain numbers, `0.05 to 0.08`; `0.05 or more` where its upper end is not known."""
     if row.low is None:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from classrob.reading.results import Results
 from classrob.reading.score import Row
-from classrob.report import appendix, classpage, compare, detail, form, overview, words
+from classrob.report import appendix, classpage, compare, detail, detectors, form, overview, words
 from classrob.report.facts import views
 from classrob.report.gallery import SMALL, galleries, portraits
 from classrob.report.honesty import honesty
@@ -65,6 +65,7 @@ def render(results: Results, rows: Sequence[Row], projection: Projection = "pca"
             boards=overview.boards(found),
             start=next((v.index for v in found if not v.stored.clean), 0),
             contests=compare.contests(found, results),
+            guarded=detectors.sheets(results, rows, names),
             chapters=chapters,
             places=names,
             paged=set(paged),

@@ -17,6 +17,8 @@ import numpy as np
 from scipy.special import betainc, betaincinv, betaln, stdtrit, xlog1py, xlogy
 
 ALPHA = 0.05
+#: More rates than this of at most so many samples are looked up.
+SMALL = 200
 RATE_METHOD = "mid-P Clopper–Pearson"
 
 
@@ -59,14 +61,32 @@ def rates(
     if len(wrong := np.flatnonzero((hits < 0) | (hits > n))):
         raise ValueError(f"{hits[wrong[0]]} of {n[wrong[0]]} is no rate")
     n, hits = n.astype(np.int64), hits.astype(np.int64)
+    if len(n) > SMALL >= n.max():
+        tables = {size: _every(size, alpha) for size in np.unique(n).tolist()}
+        first = np.zeros(SMALL + 1, np.int64)
+        first[list(tables)] = np.cumsum([0, *(size + 1 for size in tables)])[:-1]
+        low, high = (np.concatenate(ends)[first[n] + hits] for ends in zip(*tables.values(), strict=True))
+        return low, high
     base = int(n.max(initial=0)) + 1
     pairs, back = np.unique(n * base + hits, return_inverse=True)
-    n, hits = np.divmod(pairs, base)
+    low, high = _distinct(*np.divmod(pairs, base), alpha)
+    return low[back], high[back]
+
+
+@lru_cache(maxsize=1024)
+def _every(n: int, alpha: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The ends [n + 1] of every rate of n."""
+    return _distinct(np.full(n + 1, n), np.arange(n + 1), alpha)
+
+
+def _distinct(
+    n: np.ndarray[Any, Any], hits: np.ndarray[Any, Any], alpha: float
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     low, high = np.zeros(len(n)), np.ones(len(n))
     some, short = hits > 0, hits < n
     low[some] = _solve(hits[some], n[some], alpha / 2)
     high[short] = _solve(hits[short], n[short], 1 - alpha / 2)
-    return low[back], high[back]
+    return low, high
 
 
 def _solve(hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any], tail: float) -> np.ndarray[Any, Any]:

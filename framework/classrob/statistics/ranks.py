@@ -12,9 +12,12 @@ of every draw is a plausible true agreement; the ends are the 2.5 % and 97.5 % p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from classrob.statistics.intervals import ALPHA
 
@@ -23,36 +26,40 @@ Array = np.ndarray[Any, Any]
 #: Chains drawn side by side, no fewer than LEAST where there are many classes; steps before they count, and after.
 CHAINS, LEAST, TOTAL = 200, 24, 20_000
 BURN, KEEP = 16, 4
+#: With more classes than these, agreements are taken for normal on Fisher's scale.
+MANY = 200
 #: The prior scale of the true values' covariance, as a share of the seen variance.
 PRIOR = 0.15
 #: Classes of so many different sizes have noise of their own; others have that of a size nearby.
 SIZES = 8
 
 
-def correlations(values: Array) -> Array:
+def correlations(values: Array, *, tied: bool = True) -> Array:
     """Spearman's rank correlations [..., m, m] of m rankings of k classes, values [..., k, m].
 
     Equal values share a rank; a ranking in which all are equal has correlation 0 with every one.
+    Where it is known that none are equal, nobody has to look.
     """
-    ranks = _ranks(values)
+    ranks = _ranks(values, tied)
     apart = ranks - ranks.mean(-2, keepdims=True)
     size = np.sqrt((apart * apart).sum(-2, keepdims=True))
     apart = np.divide(apart, size, out=np.zeros_like(apart), where=size > 0)
     return np.swapaxes(apart, -1, -2) @ apart
 
 
-def _ranks(values: Array) -> Array:
+def _ranks(values: Array, tied: bool) -> Array:
     """Ranks from 0 along the last axis but one; equal values share the mean of theirs."""
     across = np.swapaxes(values, -1, -2)
     lines = np.ascontiguousarray(across).reshape(
         -1, values.shape[-2]
     )  # sorting by columns takes thrice as long
     order = np.argsort(lines, -1)
-    ranks, every = np.empty(lines.shape), np.arange(len(lines))[:, None]
-    ranks[every, order] = np.arange(lines.shape[1])
-    ordered = lines[every, order]
+    k = lines.shape[1]
+    place = (order + k * np.arange(len(lines))[:, None]).reshape(-1)
+    ranks = np.empty(lines.shape)
+    ranks.reshape(-1)[place] = np.tile(np.arange(k, dtype=float), len(lines))
+    ordered = lines.reshape(-1)[place if tied else slice(0)].reshape(-1, k)
     for line in np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(1)):
-        # counts of seen verdicts are tied; what is drawn is not
         _, group, size = np.unique(lines[line], return_inverse=True, return_counts=True)
         ranks[line] = (size.cumsum() - (size + 1) / 2)[group]
     return np.swapaxes(ranks.reshape(across.shape), -1, -2)
@@ -72,17 +79,38 @@ def agreements(seen: Array, noise: Array, size: Array) -> tuple[Array, Array, Ar
     Returns:
         the agreement of the seen values, and the ends of the 95 % interval of that of the true ones.
     """
-    value = _agreements(seen)
+    value = _agreements(seen, tied=True)
     group, level = _levels(noise, size)
-    drawn = np.concatenate([_agreements(true) for true in _true(seen, level, group)])
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
+    drawn = np.concatenate([_agreements(true, tied=False) for true in _true(seen, level, group)])
+    low, high = _ends(drawn) if len(seen) <= MANY else _normal_ends(drawn)
     return value, np.minimum(low, value), np.maximum(high, value)
 
 
-def _agreements(values: Array) -> Array:
+def _ends(drawn: Array) -> tuple[Array, Array]:
+    """The 2.5 % and the 97.5 % point [q] of draws [s, q], an end's own draws counting half.
+
+    Few classes have few agreements: with five, Spearman's correlation takes twenty-one values.
+    """
+    found = np.empty((2, drawn.shape[1]))
+    for q, column in enumerate(drawn.T):
+        values, count = np.unique(column.round(9), return_counts=True)
+        below = (count.cumsum() - count / 2) / len(drawn)
+        first, last = np.searchsorted(below, [ALPHA / 2, 1 - ALPHA / 2])
+        found[:, q] = values[first], values[last - 1]
+    return found[0], found[1]
+
+
+def _normal_ends(drawn: Array) -> tuple[Array, Array]:
+    """The same of many classes, whose agreements are normal on Fisher's scale: smoother than few draws."""
+    scaled = np.arctanh(np.clip(drawn, -1 + 1e-9, 1 - 1e-9))
+    mean, far = scaled.mean(0), -float(ndtri(ALPHA / 2)) * scaled.std(0, ddof=1)
+    return np.tanh(mean - far), np.tanh(mean + far)
+
+
+def _agreements(values: Array, *, tied: bool) -> Array:
     m = values.shape[-1]
     one, other = np.triu_indices(m, 1)
-    pairs = np.clip(correlations(values)[..., one, other], -1.0, 1.0)
+    pairs = np.clip(correlations(values, tied=tied)[..., one, other], -1.0, 1.0)
     together = np.maximum((1 + (m - 1) * pairs.mean(-1, keepdims=True)) / m, 0.0)
     return np.concatenate([pairs, together], -1)
 
@@ -97,40 +125,108 @@ def _levels(noise: Array, size: Array) -> tuple[Array, Array]:
     return group, level
 
 
+class Law(NamedTuple):
+    """True values are `start` [s, m] + seen `slope` [s, m, m] + normal `spreading` [s, m, m], in s chains."""
+
+    start: Array
+    slope: Array
+    spreading: Array
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Classes whose noise is alike, by what Gibbs sampling needs of them.
+
+    Attributes:
+        seen: [n, m], their values. inverse: [m, m], of their noise's covariance.
+        mean: [m], of their values. root: [r, m], whose square rootᵀ root is the values' scatter.
+    """
+
+    seen: Array
+    inverse: Array
+    mean: Array
+    root: Array
+
+    @classmethod
+    def of(cls, seen: Array, noise: Array) -> Alike:
+        """Classes of values [n, m] with a noise [m, m]."""
+        mean = seen.mean(0)
+        square, axes = np.linalg.eigh((seen - mean).T @ (seen - mean))
+        root = np.sqrt(np.maximum(square, 0))[:, None] * axes.T
+        return cls(seen, np.linalg.inv(noise), mean, root[max(0, len(root) - len(seen) + 1) :])
+
+    def law(self, precision: Array, pull: Array) -> Law:
+        """What the true values are, given the precision [s, m, m] of all and its product with their mean [s, m]."""
+        covariance = np.linalg.inv(precision + self.inverse)
+        spreading = np.swapaxes(np.linalg.cholesky(covariance), 1, 2)
+        return Law((pull[:, None] @ covariance)[:, 0], self.inverse @ covariance, spreading)
+
+    def moments(self, random: np.random.Generator, law: Law) -> tuple[Array, Array]:
+        """Mean [s, m] and scatter [s, m, m] of a draw of the true values, without drawing each of them.
+
+        Of the normal numbers, those along the seen values' scatter are one matrix, the rest's scatter is Wishart's.
+        """
+        (s, m), r, n = law.start.shape, len(self.root), len(self.seen)
+        drift = (random.standard_normal((s, 1, m)) @ law.spreading)[:, 0] / np.sqrt(n)
+        along = self.root @ law.slope + random.standard_normal((s, r, m)) @ law.spreading
+        rest = _root(random, s, n - 1 - r, m) @ law.spreading
+        return law.start + self.mean @ law.slope + drift, _square(along) + _square(rest)
+
+    def each(self, law: Law, normal: Array) -> Array:
+        """[s, n, m]: a draw of the true values, from as many normal numbers."""
+        return law.start[:, None] + self.seen @ law.slope + normal @ law.spreading
+
+
 def _true(seen: Array, noise: Array, group: Array) -> Iterator[Array]:
-    """Draws [chains, k, m] of the true values, by Gibbs sampling with a fixed seed."""
+    """Draws [chains, k, m] of the true values, by Gibbs sampling with a fixed seed.
+
+    Only what is kept is drawn class by class; mean and covariance of all move by sums over the classes.
+    """
     (k, m), random = seen.shape, np.random.default_rng(0)
     chains = max(LEAST, min(CHAINS, TOTAL // k))
-    inverse = np.linalg.inv(noise)
-    spread = np.maximum(seen.var(0), noise[:, range(m), range(m)].mean(0))
-    prior = np.diag(PRIOR * spread)
-    drift = np.einsum("kij,kj->ki", inverse[group], seen)
-    true = np.repeat((seen.mean(0) + 0.7 * (seen - seen.mean(0)))[None], chains, 0)
-    each, draw = np.full((1, k), 1 / k), np.empty((chains, k, m))
-    alike = len(inverse) == 1  # then nothing has to be picked out
-    members = [slice(None)] if alike else [group == g for g in range(len(inverse))]
+    members = [np.flatnonzero(group == g) for g in range(len(noise))]
+    parts = [Alike.of(seen[mine], own) for mine, own in zip(members, noise, strict=True)]
+    share = np.array([len(mine) for mine in members])[:, None] / k
+    prior = np.diag(PRIOR * np.maximum(seen.var(0), noise[:, range(m), range(m)].mean(0)))
+    apart = 0.7 * (seen - seen.mean(0))
+    mean, scatter = np.tile(seen.mean(0), (chains, 1)), np.tile(apart.T @ apart, (chains, 1, 1))
     for step in range(BURN + KEEP):
-        mean = each @ true
-        apart = true - mean
-        root = np.linalg.cholesky(np.linalg.inv(np.swapaxes(apart, 1, 2) @ apart + prior))
-        root = root @ _bartlett(random, chains, m + k, m)
+        root = np.linalg.cholesky(np.linalg.inv(scatter + prior)) @ _root(random, chains, m + k, m).swapaxes(
+            1, 2
+        )
         precision = root @ np.swapaxes(root, 1, 2)
         wide = np.linalg.cholesky(np.linalg.inv(precision))
-        centre = mean[:, 0] + np.einsum("sij,sj->si", wide, random.standard_normal((chains, m))) / np.sqrt(k)
-        pull = np.einsum("sij,sj->si", precision, centre)[:, None] + drift
-        random.standard_normal(out=draw)
-        for own, mine in zip(inverse, members, strict=True):
-            covariance = np.linalg.inv(precision + own)
-            spreading = np.swapaxes(np.linalg.cholesky(covariance), 1, 2)
-            true[:, mine] = pull[:, mine] @ covariance
-            true[:, mine] += draw[:, mine] @ spreading
+        centre = mean + np.einsum("sij,sj->si", wide, random.standard_normal((chains, m))) / np.sqrt(k)
+        pull = np.einsum("sij,sj->si", precision, centre)
+        laws = [part.law(precision, pull) for part in parts]
         if step >= BURN:
-            yield true.copy()
+            true, normal = np.empty((chains, k, m)), _normal(chains, k, m)[step - BURN]
+            for part, mine, law in zip(parts, members, laws, strict=True):
+                true[:, mine] = part.each(law, normal[:, mine])
+            yield true
+        means, scatters = zip(
+            *(p.moments(random, law) for p, law in zip(parts, laws, strict=True)), strict=True
+        )
+        mean = (share * np.stack(means, 1)).sum(1)
+        between = (np.stack(means, 1) - mean[:, None]) * np.sqrt(share * k)
+        scatter = sum(scatters) + _square(between)
 
 
-def _bartlett(random: np.random.Generator, chains: int, freedom: int, m: int) -> Array:
-    """[chains, m, m]: lower triangles A for which A Aᵀ is Wishart with identity scale."""
-    root = np.tril(random.standard_normal((chains, m, m)), -1)
-    for i in range(m):
-        root[:, i, i] = np.sqrt(random.chisquare(freedom - i, chains))
+@lru_cache(maxsize=2)
+def _normal(chains: int, k: int, m: int) -> Array:
+    """[KEEP, chains, k, m]: normal numbers, the same for all tables of a size."""
+    return np.random.default_rng(1).standard_normal((KEEP, chains, k, m))
+
+
+def _square(root: Array) -> Array:
+    """[s, m, m]: rootᵀ root of each of [s, r, m]."""
+    return root.swapaxes(1, 2) @ root
+
+
+def _root(random: np.random.Generator, s: int, freedom: int, m: int) -> Array:
+    """[s, r, m], whose square is Wishart with so many degrees of freedom and identity scale (Bartlett)."""
+    if freedom < m:
+        return random.standard_normal((s, max(freedom, 0), m))
+    root = np.triu(random.standard_normal((s, m, m)), 1)
+    root[:, range(m), range(m)] = np.sqrt(random.chisquare(freedom - np.arange(m), (s, m)))
     return root

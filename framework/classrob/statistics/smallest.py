@@ -21,7 +21,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.optimize import root_scalar
 from scipy.special import bdtr
 
 from classrob.statistics.intervals import ALPHA
@@ -30,6 +29,8 @@ Array = np.ndarray[Any, Any]
 
 #: Rates are searched within (EDGE, 1 − EDGE).
 EDGE = 1e-9
+#: So closely are they found.
+PRECISION = 2e-5
 #: Probabilities this close, relatively, are taken for equal.
 _ROUNDING = 1e-9
 
@@ -63,10 +64,23 @@ def _smallest(hits: tuple[int, ...], n: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _crossing(f: Callable[[float], float], start: float, end: float) -> float:
-    """Where f falls below 0 between `start` and `end`; `start` where it is below from there on."""
-    if f(start) <= 0:
-        return start
-    return end if f(end) > 0 else float(root_scalar(f, bracket=(start, end), method="brentq", xtol=1e-4).root)
+    """Where f falls below 0 between `start` and `end`; `start` where it is below from there on.
+
+    By false position, and by halving after a step that took less than half away.
+    """
+    above, below = f(start), f(end)
+    if above <= 0 or below > 0:
+        return start if above <= 0 else end
+    halve = False
+    while (width := abs(end - start)) > PRECISION:
+        share = 0.5 if halve else float(np.clip(above / (above - below), 0.02, 0.98))
+        middle = start + share * (end - start)
+        if (value := f(middle)) > 0:
+            start, above = middle, value
+        else:
+            end, below = middle, value
+        halve = abs(end - start) > width / 2
+    return (start + end) / 2
 
 
 @dataclass(frozen=True)
@@ -98,21 +112,22 @@ class _Seen:
     def as_high(self, m: float) -> float:
         """P(T ≥ as seen), likewise: no class exceeds m by less than the one that does by least."""
         seen = float(_below(self.hits, self.n, m).min())
-        last = [self._last(m, seen * (1 + sign * _ROUNDING)) for sign in (-1, 1)]
+        last = self._last(m, seen * np.array([[1 - _ROUNDING], [1 + _ROUNDING]]))
         return (self._none_within(last[0], m) + self._none_within(last[1], m)) / 2
 
     def all_above(self, m: float) -> float:
         """P(every class is seen above m), with smallest rate m."""
         return self._none_within(np.floor(self.n * m + 1e-9).astype(np.int64), m)
 
-    def _last(self, m: float, tail: float) -> Array:
-        """int [g]: the largest count of each whose lower tail at rate m is at most `tail`; −1 where none is."""
-        low, high = np.full(len(self.sizes), -1), self.sizes + 1  # within, beyond
+    def _last(self, m: float, tail: Array) -> Array:
+        """int [t, g]: the largest count of each whose lower tail at rate m is at most `tail` [t, 1], or −1."""
+        shape = (len(tail), len(self.sizes))
+        low, high = np.full(shape, -1), np.broadcast_to(self.sizes + 1, shape)  # within, beyond
         while (high - low > 1).any():
             middle = (low + high) // 2
             within = (middle < 0) | (_below(np.maximum(middle, 0), self.sizes, m) <= tail)
             low, high = np.where(within, middle, low), np.where(within, high, middle)
-        return low[self.size]
+        return low[:, self.size]
 
     def _none_within(self, last: Array, m: float) -> float:
         """P(no class is seen at most `last` [g] times), with smallest rate m."""

@@ -2,10 +2,12 @@
 
 Sampling noise drives seen rates apart: classes that are all alike show a gap. So an interval here is the set of
 true spreads at which the seen one is not surprising. For each of `STEPS` candidate spreads, from none on, rates
-are made that have it, samples of the same sizes are drawn from them by a fixed seed, and the spreads of these
-are compared with the seen one; the interval's ends are where it is at the 97.5 % and the 2.5 % point. (A
-parametric bootstrap by sample, inverted as a test: Efron and Tibshirani, "An Introduction to the Bootstrap",
-1993, section 12.3 and 13.)
+are made that have it, and it is computed, or drawn, how the spread of samples of the same sizes is distributed;
+the interval's ends are where the seen spread has 2.5 % of that on either side. (A parametric bootstrap by sample,
+inverted as a test: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 12.3 and 13.)
+
+Nothing can be less than no spread. So the more a candidate is like that, the more of its 5 % stand on the side of
+larger seen spreads: all at none, half at one that is clearly told apart from none.
 
 The candidates' shape decides how well that works. For the gap, seen rates are partly cut to a window of that
 width and partly drawn in, so that some classes stand at both of its ends; for the other two, the part of each
@@ -18,18 +20,19 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
+from classrob.statistics.classes import Classes
 from classrob.statistics.intervals import ALPHA
 
 Array = np.ndarray[Any, Any]
 
-#: So many candidate spreads are drawn from.
+#: So many candidate spreads.
 STEPS = 9
-#: So many draws of every candidate; of many classes, each draw of which says more, no fewer than LEAST.
-DRAWS, LEAST, TOTAL = 400, 10, 20_000
-#: With fewer draws than these, half will do: spreads of many classes are taken for normal rather than counted.
-COUNTED = 100
+#: So many draws of every candidate; of many classes, each draw of which says more, fewer.
+DRAWS, TOTAL = 400, 20_000
+#: With more classes than these, standard deviations and Gini coefficients are normal, and nothing is drawn.
+MANY = 200
 #: Of a class's distance from the mean, so many standard errors are taken for noise.
 NOISE = 0.8
 
@@ -67,27 +70,37 @@ def spread(hits: Array, n: Array) -> Spread:
 
 @lru_cache(maxsize=1024)
 def _spread(hits: tuple[int, ...], n: tuple[int, ...]) -> Spread:
-    sizes = np.array(n)
-    rates = np.array(hits) / sizes
-    seen = measures(rates)
-    smooth = (np.array(hits) + 0.5) / (sizes + 1)
-    errors = np.sqrt(smooth * (1 - smooth) / sizes)
-    noise = float(np.sqrt((errors**2).mean()))
-    random = np.random.default_rng(0)
-    windows = np.stack(
-        [_window(rates, sizes, g) for g in np.linspace(0, min(1.0, seen[0] + 4 * noise), STEPS)]
-    )
-    shape = _shape(rates, errors)
-    far = float(rates.std()) + noise * (1 + 3 * np.sqrt(2 / max(len(n) - 1, 1)))
-    stretched = np.clip(rates.mean() + np.linspace(0, far, STEPS)[:, None] * shape, 0, 1)
-    draws = min(DRAWS, TOTAL // len(n))
-    draws = draws if draws >= COUNTED else max(LEAST, draws // 2)
-    found: list[Ends] = []
-    for candidates, which in ((windows, (0,)), (stretched, (1, 2))):
-        drawn = random.binomial(sizes, candidates[:, None, :], (STEPS, draws, len(n))) / sizes
-        spreads, truth = measures(drawn), measures(candidates)
-        found += [_ends(float(seen[i]), spreads[i], truth[i]) for i in which]
+    value = measures(np.array(hits) / np.array(n))
+    if len(n) < 2:
+        return Spread(*(Ends(one, one, one) for one in value.tolist()))
+    right, groups = _groups(np.array(hits), np.array(n))
+    rates = right / groups.size
+    smooth = (right + 0.5) / (groups.size + 1)
+    errors = np.sqrt(smooth * (1 - smooth) / groups.size)
+    noise = float(np.sqrt(groups.share @ errors**2))
+    # the gap
+    widths = np.linspace(0, min(1.0, value[0] + 4 * noise), STEPS)
+    windows = np.stack([_window(rates, groups, width) for width in widths])
+    tails = np.array([groups.gaps(window, float(value[0])) for window in windows]).mean(1)
+    found = [_ends(float(value[0]), ndtri(np.clip(tails, 1e-9, 1 - 1e-9)), np.ptp(windows, 1))]
+    # the deviation and the Gini coefficient
+    far = float(value[1]) + noise * (1 + 3 * np.sqrt(2 / (len(n) - 1)))
+    mean = float(groups.share @ rates)
+    stretched = np.clip(mean + np.linspace(0, far, STEPS)[:, None] * _shape(rates, errors, groups), 0, 1)
+    every = np.repeat(stretched, groups.count, 1)
+    for seen, place, truth in zip(
+        value[1:], _places(every, stretched, groups, value[1:]), measures(every)[1:], strict=True
+    ):
+        found.append(_ends(float(seen), place, truth))
     return Spread(*found)
+
+
+def _groups(hits: Array, n: Array) -> tuple[Array, Classes]:
+    """Classes whose rates rise, with those of equal counts put together but for the first and the last."""
+    same = (np.diff(hits) == 0) & (np.diff(n) == 0)
+    same[[0, -1]] = False
+    first = np.flatnonzero(np.append(True, ~same))
+    return hits[first], Classes(n[first], np.diff(first, append=len(n)))
 
 
 def measures(rates: Array) -> Array:
@@ -100,8 +113,8 @@ def measures(rates: Array) -> Array:
     return np.stack([ordered[..., -1] - ordered[..., 0], rates.std(-1), gini])
 
 
-def _window(rates: Array, n: Array, width: float) -> Array:
-    """Rates [k] like the seen ones, which rise, with a gap of about `width`.
+def _window(rates: Array, groups: Classes, width: float) -> Array:
+    """Rates [g] like the seen ones, which rise, with a gap of about `width`.
 
     Half of the way between the nearest ones by squares, of which too many stand at the ends, and the seen ones
     drawn in evenly, of which too few do.
@@ -109,43 +122,66 @@ def _window(rates: Array, n: Array, width: float) -> Array:
     low, high = rates[0], rates[-1]
     if width >= high - low:
         edge = min(max(0.0, (low + high - width) / 2), 1 - width)
-        return np.concatenate([[edge], rates[1:-1], [edge + width]]) if len(rates) > 1 else rates
+        return np.concatenate([[edge], rates[1:-1], [edge + width]])
     edges = np.linspace(low, high - width, 41)
     cut = np.clip(rates, edges[:, None], edges[:, None] + width)
-    nearest = cut[(n * (rates - cut) ** 2).sum(1).argmin()]
-    drawn_in = rates.mean() + (rates - rates.mean()) * width / (high - low)
+    nearest = cut[((rates - cut) ** 2 @ (groups.size * groups.count)).argmin()]
+    mean = float(groups.share @ rates)
+    drawn_in = mean + (rates - mean) * width / (high - low)
     return (nearest + drawn_in) / 2
 
 
-def _shape(rates: Array, errors: Array) -> Array:
-    """[k] of mean 0 and standard deviation 1: how the classes' distances from the mean relate, less noise."""
-    apart = rates - rates.mean()
-    shape = np.sign(apart) * np.maximum(np.abs(apart) - NOISE * errors, 0)
-    shape -= shape.mean()
-    if shape.std() < 1e-12:
-        shape = apart if apart.std() > 1e-12 else np.linspace(-1, 1, len(rates))
-        shape = shape - shape.mean()
-    return shape / shape.std() if shape.std() > 1e-12 else np.zeros(len(rates))
+def _shape(rates: Array, errors: Array, groups: Classes) -> Array:
+    """[g] of mean 0 and standard deviation 1: how the classes' distances from the mean relate, less noise."""
+
+    def apart(of: Array) -> tuple[Array, float]:
+        of = of - groups.share @ of
+        return of, float(np.sqrt(groups.share @ of**2))
+
+    far, _ = apart(rates)
+    for shape in (
+        np.sign(far) * np.maximum(np.abs(far) - NOISE * errors, 0),
+        far,
+        np.linspace(-1, 1, len(far)),
+    ):
+        shape, size = apart(shape)
+        if size > 1e-12:
+            return shape / size
+    return np.zeros(len(rates))
 
 
-def _deviation(spreads: Array) -> Array:
-    """The standard deviation of each candidate's few draws [STEPS, draws], on those of its neighbours too."""
-    beside = np.pad(spreads.var(1, ddof=1), 1, "edge")
-    return np.sqrt((beside[:-2] + beside[1:-1] + beside[2:]) / 3)
+def _places(every: Array, rates: Array, groups: Classes, seen: Array) -> Array:
+    """[2, STEPS]: where the seen deviation and Gini coefficient stand among those to be expected, in standard errors.
+
+    Args:
+        every, rates: the candidates' rates, [STEPS, k] of all classes and [STEPS, g] of the groups.
+    """
+    if every.shape[1] > MANY:
+        mean, error = np.array([groups.expected(one) for one in rates]).transpose(1, 2, 0)
+        return (seen[:, None] - mean) / np.maximum(error, 1e-12)
+    sizes = np.repeat(groups.size, groups.count)
+    draws = min(DRAWS, TOTAL // len(sizes))
+    drawn = np.random.default_rng(0).binomial(sizes, every[:, None], (STEPS, draws, len(sizes))) / sizes
+    spreads, seen = measures(drawn)[1:], seen[:, None, None]
+    less, equal = (spreads < seen - 1e-12).mean(2), (np.abs(spreads - seen) <= 1e-12).mean(2)
+    return ndtri(((less + equal / 2) * draws + 0.5) / (draws + 1))
 
 
-def _ends(seen: float, spreads: Array, truth: Array) -> Ends:
-    """The interval from drawn spreads [STEPS, draws] of candidates whose own spreads are `truth` [STEPS]."""
-    draws = spreads.shape[1]
-    if draws >= COUNTED:
-        less, equal = (spreads < seen - 1e-12).mean(1), (np.abs(spreads - seen) <= 1e-12).mean(1)
-        place = ndtri(((less + equal / 2) * draws + 0.5) / (draws + 1))
-    else:
-        place = (seen - spreads.mean(1)) / np.maximum(_deviation(spreads), 1e-12)
-    place = -np.minimum.accumulate(place)  # rising with the candidates' spread
-    far = -float(ndtri(ALPHA / 2))
-    rising = place + 1e-9 * np.arange(len(place))
-    low, high = (float(np.interp(end, rising, truth)) for end in (-far, far))
-    if place[0] >= -far:
-        low = float(truth[0])  # no spread at all is not surprising
+def _ends(seen: float, place: Array, truth: Array) -> Ends:
+    """The interval of a spread that stands at `place` [STEPS] among those of candidates with spreads `truth` [STEPS].
+
+    Args:
+        place: in standard errors, above 0 where the seen spread is large for the candidate.
+    """
+    place = np.minimum.accumulate(place)  # falling with the candidates' spread
+    below = ALPHA / 2 * (2 * ndtr(place[0] - place) - 1)  # how much of the 5 % are of smaller seen spreads
+    above = ALPHA - below
+    low = _crossing(place + ndtri(above), truth)
+    high = _crossing(place - ndtri(np.maximum(below, 1e-9)), truth)
     return Ends(seen, min(low, seen), max(high, seen))
+
+
+def _crossing(over: Array, truth: Array) -> float:
+    """The spread at which something that falls with it comes down to 0; the first or last where it does not."""
+    over = np.minimum.accumulate(over) - 1e-9 * np.arange(len(over))
+    return float(np.interp(0.0, -over, truth))
