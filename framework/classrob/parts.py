@@ -69,9 +69,7 @@ class Trainable(Part):
     def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Self:
         """The same architecture for images [channels, height, width] and so many classes, to be trained.
 
-        Fields that were given stay as they are; the first weights are drawn from the seed. The default
-        changes nothing.
-        """
+        Fields that were given stay; first weights are drawn from the seed. The default changes nothing."""
         return self
 
     @abstractmethod
@@ -144,9 +142,8 @@ class Threat(Part):
 class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
 
-    #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held
-    #: to it by the conformance kit. `detector`: it searches once against each detector of the study, which is
-    #: `classifier.scorer`.
+    #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held to it
+    #: by the kit. `detector`: it searches once against each detector of the study, which is `classifier.scorer`.
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False
@@ -279,10 +276,7 @@ class Recipe(Part):
     usual: ClassVar[str] = "cnn"
 
     def threats(self, shape: tuple[int, int, int]) -> Sequence[Mapping[str, Any]]:
-        """The threats it trains against, as tables of a study: what its models are to be measured under.
-
-        `shape` is that of an image, [channels, height, width].
-        """
+        """The threats it trains against, as tables of a study, for images [channels, height, width]."""
         return ()
 
     @abstractmethod
