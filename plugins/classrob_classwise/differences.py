@@ -25,14 +25,16 @@ Array = np.ndarray[Any, Any]
 POWER = 0.8
 
 
-def difference(hits: Array, n: Array, others: Array, of: Array) -> tuple[Array, Array, Array]:
+def difference(
+    hits: Array, n: Array, others: Array, of: Array, *, alpha: float = ALPHA
+) -> tuple[Array, Array, Array]:
     """Of rates minus others, [k] each: the difference and its 95 % interval, from the rates' own intervals.
 
     The squares of the distances from rate to end are added, as variances would be. (Newcombe, "Interval
     estimation for the difference between independent proportions", Statistics in Medicine 17, 1998.)
     """
     one, other = hits / n, others / of
-    (low, high), (least, most) = rates(hits, n), rates(others, of)
+    (low, high), (least, most) = rates(hits, n, alpha), rates(others, of, alpha)
     apart = one - other
     down, up = np.hypot(one - low, most - other), np.hypot(high - one, other - least)
     return apart, np.maximum(apart - down, -1.0), np.minimum(apart + up, 1.0)
@@ -84,8 +86,8 @@ class WeakClasses(Metric):
     Rows of each class: `class-difference`, its accuracy minus that of all samples of other classes;
     `class-difference-p`, the p value, adjusted for as many tests as classes (Fisher's exact test with mid-P,
     Holm); and, where that is above 0.05, `samples-needed`, for the seen difference and for the ends of its
-    interval, without an upper end where that holds 0. Rows over all: `weak-classes` and
-    `strong-classes`, how many classes are significantly below and above the others.
+    interval, without an upper end where that holds 0; the lower one has all of the 5 % then. Rows over all:
+    `weak-classes` and `strong-classes`, how many classes are significantly below and above the others.
     """
 
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
@@ -103,9 +105,12 @@ class WeakClasses(Metric):
         for name, side in (("weak-classes", apart < 0), ("strong-classes", apart > 0)):
             yield Score(None, name, float((sure & side).sum()), None, None, len(there))
         more = np.where(sure, np.nan, more)
-        # the farther end of the difference takes the fewest samples; the nearer the most, unless 0 lies between
-        ends = np.sort(np.abs([low, high]), 0)
-        most, fewest = (needed(hits, n, others, of, len(there), end) for end in ends)
+        # the farther end of the difference takes the fewest samples; the nearer the most, unless 0 lies between:
+        # then any number may be what it takes, and the one end there is has all of the 5 %
+        wide = np.abs(difference(hits, n, others, of, alpha=2 * ALPHA)[1:]).max(0)
+        near, far = np.sort(np.abs([low, high]), 0)
+        far = np.where(low * high > 0, far, np.minimum(far, wide))
+        most, fewest = (needed(hits, n, others, of, len(there), end) for end in (near, far))
         most = np.where(low * high > 0, most, np.nan)
         columns = (column.tolist() for column in (there, apart, low, high, p, more, fewest, most, n))
         for index, value, least, largest, chance, lacking, few, many, size in zip(*columns, strict=True):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, final
 
 import torch
 from pydantic import Field
 
-from classrob.identity import identity
 from classrob.pool import Live
 from classrob.search import State, StepwiseAttack
-from classrob_explain.asked import Asked, explainer_of
-from classrob_explain.asking import differentiable
+from classrob_explain.asking import Asked, differentiable
 from classrob_explain.compared import top
+from classrob_explain.gradients import InputGradient
 
 
 @final
@@ -26,16 +24,11 @@ class AgainstInterpretability(StepwiseAttack):
 
     seeks_errors: ClassVar[bool] = False
     persists: ClassVar[bool] = True
-    passive: ClassVar = frozenset({"explainer"})
 
     steps: int = Field(default=200, ge=1, description="of the walk, one gradient of a map each")
-    explainer: Asked = "input-gradient"
+    explainer: Asked = InputGradient()
     top: int = Field(default=8, ge=1, description="so many of the largest places are emptied")
     step_size: float = Field(default=0.01, gt=0, description="of a step, in the threat's unit")
-
-    def ingredients(self) -> Mapping[str, str]:
-        """The explainer, fields and source."""
-        return {"explainer": identity(explainer_of(self.explainer))}
 
     def begin(self, live: Live) -> State:
         """A random point, and the places to be emptied."""
@@ -48,6 +41,6 @@ class AgainstInterpretability(StepwiseAttack):
         """One map, one gradient through it, one step."""
         z = state["z"].detach().requires_grad_()
         image = live.space.render(z)
-        map_ = explainer_of(self.explainer).explain(live.classifier, image, live.labels)
+        map_ = self.explainer.explain(live.classifier, image, live.labels)
         (slope,) = torch.autograd.grad(-(map_ * state["top"]).sum(), z, materialize_grads=True)
         return {**state, "z": live.space.move(z.detach(), slope, self.step_size / live.space.budget)}

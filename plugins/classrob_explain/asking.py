@@ -1,29 +1,35 @@
-"""Maps of several classes of an image at once, and how far they are from others."""
+"""A field that is an explainer, maps of several classes of an image at once, and how far they are from others."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
 from classrob.errors import StudyError
 from classrob.live import Classifier
+from classrob.nested import Nested
 from classrob.parts import Explainer
-from classrob_explain.asked import explainer_of
+
+#: In a study an explainer's name, or a table with `use` and its fields; it is made once, when the study is read.
+Asked = Annotated[
+    Explainer,
+    Nested("explainer"),
+    Field(description="the explanation: an explainer's name, or a table with `use` and its fields"),
+]
 
 
-def differentiable(reference: str | dict[str, Any]) -> Explainer:
-    """The explainer of a reference, whose maps a search can follow.
+def differentiable(explainer: Explainer) -> Explainer:
+    """The explainer, whose maps a search can follow.
 
     Raises:
         StudyError: its maps cannot be differentiated.
     """
-    explainer = explainer_of(reference)
     if not explainer.differentiable:
-        name = reference if isinstance(reference, str) else reference["use"]
         raise StudyError(
-            f"maps of explainer '{name}' cannot be differentiated, so no attack can follow them: take 'cam', "
-            "'grad-cam' or 'input-gradient'"
+            f"maps of explainer '{type(explainer).__name__}' cannot be differentiated, so no attack can follow them: "
+            "take 'cam', 'grad-cam' or 'input-gradient'"
         )
     return explainer
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from classrob.errors import NotExplainable, NotObservable
-from classrob.identity import identity
 from classrob.live import Batch, Classifier
 from classrob.parts import Explainer, Probe
-from classrob_explain.asked import Asked, explainer_of
+from classrob_explain.asking import Asked
 from classrob_explain.compared import NORMS, agreement, extent, kendall, l1
+from classrob_explain.gradients import InputGradient
 
 
 @final
@@ -31,15 +31,9 @@ class Explanations(Probe):
       less than where t' beats t, half of what t is ahead of t' in the unperturbed image.
     """
 
-    passive: ClassVar = frozenset({"explainer"})
-
-    explainer: Asked = "input-gradient"
+    explainer: Asked = InputGradient()
     top: int = Field(default=8, ge=1, description="so many of the largest places are compared")
     most: int = Field(default=20, ge=2, description="models of more classes have no all-class discrepancy")
-
-    def ingredients(self) -> Mapping[str, str]:
-        """The explainer, fields and source."""
-        return {"explainer": identity(explainer_of(self.explainer))}
 
     def observe(self, classifier: Classifier, batch: Batch, rendered: Tensor) -> Mapping[str, Tensor]:
         """Maps of the unperturbed and of the judged images, compared.
@@ -47,7 +41,7 @@ class Explanations(Probe):
         Raises:
             NotObservable: the model has no such explanation.
         """
-        explainer = explainer_of(self.explainer)
+        explainer = self.explainer
         before, after = classifier(batch.images), classifier(rendered)
         rival = after.scatter(1, batch.labels[:, None], -torch.inf).argmax(1)
         try:
@@ -57,7 +51,7 @@ class Explanations(Probe):
             if (classes := before.shape[1]) <= self.most:
                 every = [pair.of(torch.full_like(rival, c)) for c in range(classes)]
         except NotExplainable as error:
-            raise NotObservable(f"explainer '{_name(self.explainer)}': {error}") from error
+            raise NotObservable(f"explainer '{type(explainer).__name__}': {error}") from error
         columns: dict[str, Tensor] = {}
         for norm, distance in NORMS.items():
             one, two, *_ = scaled = [distance(*maps) / extent(maps[0]) for maps in (own, other)]
@@ -87,7 +81,3 @@ class _Maps:
             self.explainer.explain(self.classifier, images, classes).detach() for images in self.images
         )
         return clean, moved
-
-
-def _name(reference: object) -> object:
-    return reference["use"] if isinstance(reference, dict) else reference

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from classrob.identity import identity
 from classrob.pool import Live
 from classrob.search import State, StepwiseAttack
-from classrob_explain.asked import Asked, explainer_of
-from classrob_explain.asking import apart, differentiable, maps
+from classrob_explain.asking import Asked, apart, differentiable, maps
 from classrob_explain.descent import rows
+from classrob_explain.gradients import InputGradient
 
 #: The first budget that is tried, as a share of the largest, and the first weight of the discrepancy.
 FIRST, WEIGHT = 0.05, 5e-5
@@ -32,10 +30,9 @@ class InterpretabilitySneaking(StepwiseAttack):
 
     seeks_errors: ClassVar[bool] = False
     persists: ClassVar[bool] = True
-    passive: ClassVar = frozenset({"explainer"})
 
     steps: int = Field(default=231, ge=3, description="looks at the model; `inner` and one more make a walk")
-    explainer: Asked = "input-gradient"
+    explainer: Asked = InputGradient()
     form: Literal["1-class", "2-class", "all-class"] = Field(
         default="2-class",
         description="the classes whose maps are to stay: the true one, the target too, or all",
@@ -50,10 +47,6 @@ class InterpretabilitySneaking(StepwiseAttack):
         description="steps are shorter where a slope is below one by this; theirs of 100 images",
     )
     confidence: float = Field(default=0.1, ge=0, description="the margin beyond which nothing is gained")
-
-    def ingredients(self) -> Mapping[str, str]:
-        """The explainer, fields and source."""
-        return {"explainer": identity(explainer_of(self.explainer))}
 
     @property
     def _rounds(self) -> int:
@@ -87,7 +80,7 @@ class InterpretabilitySneaking(StepwiseAttack):
         ahead = logits.scatter(1, target, -torch.inf).amax(1) - logits.gather(1, target)[:, 0]
         off = torch.zeros_like(ahead)
         if (hiding & ~live.done).any():
-            here = maps(explainer_of(self.explainer), live.classifier, image, state["asked"])
+            here = maps(self.explainer, live.classifier, image, state["asked"])
             off = apart(state["clean"], here, self.norm)
         goal = ahead.clamp_min(-self.confidence) + torch.where(hiding, state["weight"], 0.0) * off
         (slope,) = torch.autograd.grad(-goal.sum(), z, materialize_grads=True)

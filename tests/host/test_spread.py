@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from classrob.statistics.classes import Classes
 from classrob.statistics.intervals import rate, rates
+from classrob.statistics.mixing import mixing
 from classrob.statistics.ranks import agreements, correlations
 from classrob.statistics.significance import holm
 from classrob.statistics.smallest import smallest
@@ -117,6 +119,44 @@ def test_what_stood_here_before_does_not() -> None:
     assert np.mean([low <= 0.7 <= high for low, high in plain]) < 0.85
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 20)), min_size=2, max_size=4),
+    st.sampled_from([0.0, 0.5, 2 / 3, 1.0]),
+)
+@settings(deadline=None, max_examples=40)
+def test_gaps_are_distributed_as_all_outcomes_say(classes: list[tuple[int, int]], gap: float) -> None:
+    n, rates = (np.array(column) for column in zip(*classes, strict=True))
+    rates = rates / 20
+    less = at_most = 0.0
+    for hits in product(*(range(size + 1) for size in n.tolist())):
+        chance = float(stats.binom.pmf(hits, n, rates).prod())
+        seen = float(np.ptp(np.array(hits) / n))
+        less += chance * (seen < gap - 1e-9)
+        at_most += chance * (seen <= gap + 1e-9)
+    assert Classes(n, np.ones(len(n), int)).gaps(rates, gap) == pytest.approx((less, at_most), abs=1e-9)
+
+
+def test_expected_spreads_are_those_of_draws() -> None:
+    """Of sixty classes of two sizes, alike in groups: means and deviations of 20,000 draws."""
+    groups = Classes(np.array([20, 50, 50]), np.array([20, 25, 15]))
+    rates = np.array([0.5, 0.7, 0.9])
+    n, true = np.repeat(groups.size, groups.count), np.repeat(rates, groups.count)
+    drawn = measures(np.random.default_rng(0).binomial(n, true, (20_000, len(n))) / n)[1:]
+    mean, deviation = groups.expected(rates)
+    assert mean == pytest.approx(drawn.mean(1), rel=0.005)
+    assert deviation == pytest.approx(drawn.std(1), rel=0.03)
+
+
+def test_the_rates_behind_what_is_seen_are_found_without_their_noise() -> None:
+    """Two camps of 150 classes of fifty: seen rates run into one another, the true ones are at 0.6 and 0.8."""
+    hits = np.random.default_rng(0).binomial(50, np.repeat([0.6, 0.8], 150))
+    counts, of = np.unique(hits, return_counts=True)
+    rates, weight = mixing(counts, np.full(len(counts), 50), of)
+    assert weight.sum() == pytest.approx(1)
+    assert weight[np.abs(rates - 0.7) > 0.05].sum() > 0.8
+    assert np.sqrt(weight @ (rates - weight @ rates) ** 2) == pytest.approx(0.1, abs=0.015)
+
+
 # -- rankings -----------------------------------------------------------------------------------------
 
 
@@ -171,6 +211,16 @@ def test_coverage_of_rank_agreement() -> None:
     print("rank agreement", np.mean(held), "bootstrap", np.mean(naive), len(held))
     assert 0.93 - 0.033 <= np.mean(held) <= 0.97 + 0.033  # two standard errors of so many draws
     assert np.mean(naive) < 0.88
+
+
+def test_ranks_of_many_noisy_classes_are_not_taken_for_noise() -> None:
+    """With four times as much noise as signal a true correlation of 0.8 is seen as 0.15; the interval holds it."""
+    random = np.random.default_rng(0)
+    true = random.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], 1000)
+    seen = true + 2 * random.standard_normal((1000, 2))
+    value, low, high = agreements(seen, np.tile(4 * np.eye(2), (1000, 1, 1)), np.full(1000, 50))
+    assert value[0] < 0.25
+    assert low[0] < correlations(true)[0, 1] < high[0]
 
 
 def _agreement(matrix: Array) -> float:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 from scipy.stats import kendalltau
 from torch import Tensor, nn
 
-from classrob import Batch, Classifier, NotExplainable, Streams
+from classrob import Batch, Classifier, Explainer, NotExplainable, Streams
 from classrob.catalog import Catalog
 from classrob.errors import StudyError
 from classrob.pool import Pool
@@ -26,6 +27,7 @@ from classrob_classwise.area import area
 from classrob_explain.adversarial import AdversarialExplanation
 from classrob_explain.ara import AraDescent, AraDescentToChance
 from classrob_explain.areas import AreaToChance
+from classrob_explain.asking import differentiable
 from classrob_explain.cam import Cam, CamPlusPlus, GradCam
 from classrob_explain.compared import agreement, kendall, top
 from classrob_explain.descent import length, unit
@@ -209,14 +211,14 @@ def test_the_two_class_discrepancy_is_never_below_its_bound(seed: int, far: floa
         after = classifier(moved).argmax(1)
         labels = torch.where(after == LABELS, (LABELS + 1) % 4, LABELS)
         batch = Batch(tuple("abcde"), IMAGES, labels)
-        columns = Explanations(explainer="cam").observe(classifier, batch, moved)
+        columns = Explanations(explainer=Cam()).observe(classifier, batch, moved)
     found, bound = columns["discrepancy-bound"].unbind(1)
     assert (found >= bound - 1e-5).all()
 
 
 def test_nothing_moves_where_nothing_changed() -> None:
     batch = Batch(tuple("abcde"), IMAGES, LABELS)
-    columns = Explanations(explainer="cam").observe(small(), batch, IMAGES.clone())
+    columns = Explanations(explainer=Cam()).observe(small(), batch, IMAGES.clone())
     assert not columns["discrepancy-l1"].any()
     assert not columns["discrepancy-l2"].any()
     torch.testing.assert_close(columns["agreement"], torch.ones(5, 2))
@@ -226,7 +228,7 @@ def test_the_discrepancies_are_those_of_the_definition() -> None:
     classifier, moved = small(), drawn(5, 1, 8, 8, seed=9)
     batch = Batch(tuple("abcde"), IMAGES, LABELS)
     with torch.no_grad():
-        columns = Explanations(explainer="cam").observe(classifier, batch, moved)
+        columns = Explanations(explainer=Cam()).observe(classifier, batch, moved)
         features = [classifier.module[:3](x) for x in (IMAGES, moved)]  # type: ignore[index]
         weights = classifier.module[-1].weight  # type: ignore[index]
         clean, after = (torch.einsum("kd,ndhw->nkhw", weights, one) for one in features)
@@ -246,20 +248,43 @@ def test_a_study_is_told_of_an_explainer_that_is_not_there(study: Path, cli: Cal
     assert len(done.err.strip().splitlines()) == 1
 
 
-def test_an_attack_refuses_maps_that_cannot_be_followed(tmp_path: Path) -> None:
-    file = tmp_path / "steps.py"
-    file.write_text(
-        "import classrob\n"
-        "class Steps(classrob.Explainer):\n"
-        '    """The image\'s signs."""\n'
-        "    differentiable = False\n"
-        "    def explain(self, classifier, images, labels):\n"
-        "        return images.sign()\n"
-    )
-    from classrob_explain.asking import differentiable
+def test_describe_names_the_explainer_that_is_meant_where_none_is(cli: Callable[..., Called]) -> None:
+    done = cli("describe", "against-interpretability", "--format", "json")
+    (found,) = (row for row in json.loads(done.out) if row["field"] == "explainer")
+    assert found["default"] == '"InputGradient(times_input=False)"'
 
-    with pytest.raises(StudyError, match="cannot be differentiated"):
-        differentiable(f"{file}:Steps")
+
+class Signs(Explainer):
+    """The image's signs."""
+
+    differentiable: ClassVar[bool] = False
+
+    def explain(self, classifier: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        return images.sign()
+
+
+def test_an_attack_refuses_maps_that_cannot_be_followed() -> None:
+    with pytest.raises(StudyError, match="'Signs' cannot be differentiated"):
+        differentiable(Signs())
+
+
+@pytest.mark.parametrize("attack", ["against-interpretability", "interpretability-sneaking"])
+def test_an_explainer_is_made_when_a_study_is_read_and_not_at_every_step(
+    attack: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the catalogue takes longer than a step; four fifths of these searches had been that."""
+    made: Any = Catalog.installed().make("attack", attack, {"explainer": "cam", "steps": 12})
+    assert made.explainer == Cam()
+
+    def unexpected() -> Catalog:
+        raise AssertionError("the catalogue was read in a search")
+
+    monkeypatch.setattr(Catalog, "installed", unexpected)
+    streams = Streams.keyed(0, "", list("abcde"), "")
+    batch, classifier = Batch(tuple("abcde"), IMAGES, LABELS), small()
+    space = Rmse(budgets=(0.1,)).open(batch, classifier, streams)
+    moved = made.search(classifier, space.at(torch.full((5,), 0.1)), batch, streams, None)
+    assert moved.shape == IMAGES.shape
 
 
 # -- the Accuracy-Robustness Area ---------------------------------------------------------------------

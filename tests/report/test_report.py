@@ -364,7 +364,7 @@ def test_areas_and_medians_have_a_column_and_flows_have_none(tmp_path: Path) -> 
     row = view.row("ara", view.cuts[0], "3")
     assert row is not None
     assert row.value is not None
-    assert f"{row.value:.4g}" in text_of(page)
+    assert form.plain(row.value) in text_of(page)
     assert "Accuracy-Robustness Area" in text_of(page)
 
 
@@ -524,3 +524,23 @@ def test_both_ways_to_dark_are_alike() -> None:
     palettes = _palettes()
     assert palettes["dark"] == palettes["system dark"]
     assert palettes["dark"].keys() == palettes["light"].keys()
+
+
+def test_a_class_page_names_the_nearest_centroid_and_where_images_move(tmp_path: Path) -> None:
+    """Where features were recorded at the largest budget only, of that; and where there are none it says so."""
+    with Results.open(write(tmp_path / "run")) as results:
+        plain = rows(results)
+        last = next(row for row in plain if (row.threat, row.label, row.budget) == ("linf", "3", 0.4))
+        far = {
+            "centroid-distance-to/5": 4.0,
+            "centroid-distance-to/7": 2.0,
+            "drift-to/1": -0.25,
+            "drift-to/8": 0.125,
+        }
+        more = [last._replace(metric=name, value=value, low=-1.0, high=5.0) for name, value in far.items()]
+        without, page = render(results, plain), render(results, [*plain, *more])
+    chapters = [text_of(one.split('id="class-0-3"')[1].split("</details>")[0]) for one in (without, page)]
+    assert "Nearest centroid Not known: no probe recorded features." in chapters[0]
+    assert " 0.4 7 2 −1 to 5 8 0.125 −1 to 5" in chapters[1]
+    other = text_of(page.split('id="class-0-4"')[1].split("</details>")[0])
+    assert "no other centroid is near enough" in other

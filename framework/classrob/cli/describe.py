@@ -58,11 +58,16 @@ def _fields(cls: type[Part]) -> list[dict[str, Any]]:
         {
             "field": name,
             "type": _type(properties.get(name, {})),
-            "default": "required" if field.is_required() else json.dumps(field.default, default=str),
+            "default": "required" if field.is_required() else json.dumps(field.default, default=_shown),
             "meaning": field.description or "",
         }
         for name, field in cls.model_fields.items()
     ]
+
+
+def _shown(value: object) -> str:
+    """A default that JSON does not know; a part with its class, whose fields alone say little."""
+    return repr(value) if isinstance(value, Part) else str(value)
 
 
 def _type(schema: dict[str, Any]) -> str:

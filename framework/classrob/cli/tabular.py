@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add
 from typing import Any
 
 import click
@@ -32,8 +32,10 @@ def write(rows: Sequence[tuple[Any, ...]], style: str, names: Sequence[str]) -> 
     """Write rows of as many values as there are names."""
     match style:
         case "json":
-            objects = [dict(zip(names, row, strict=True)) for row in rows]
-            click.echo(json.dumps(objects, ensure_ascii=False, allow_nan=False))
+            # keys and values written one by one, the same as `json.dumps` of a list of objects, but sooner
+            keys = [f"{_json(name)}: " for name in names]
+            objects = (", ".join(map(add, keys, line)) for line in _lines(rows, names, _json))
+            click.echo(f"[{', '.join(f'{{{one}}}' for one in objects)}]")
         case "csv":
             file = io.StringIO()
             writer = csv.writer(file, lineterminator="\n")
@@ -41,35 +43,41 @@ def write(rows: Sequence[tuple[Any, ...]], style: str, names: Sequence[str]) -> 
             writer.writerows(rows)  # None is written as nothing
             click.echo(file.getvalue(), nl=False)
         case "markdown":
-            lines = [names, ["---"] * len(names), *zip(*map(_texts, _columns(rows, names)), strict=True)]
+            lines = [names, ["---"] * len(names), *_lines(rows, names, _cell)]
             _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines)
         case _:
             padded = map(_padded, names, _columns(rows, names))
             _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _lines(
+    rows: Sequence[tuple[Any, ...]], names: Sequence[str], text: Callable[[Any], str]
+) -> Iterable[tuple[str, ...]]:
+    return zip(*(_texts(column, text) for column in _columns(rows, names)), strict=True)
+
+
 def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Sequence[Sequence[Any]]:
     return list(zip(*rows, strict=True)) if rows else [()] * len(names)
 
 
-class _Written(dict[Any, str]):
-    """Values as text, each made when it is first asked for: a name or a rate may occur a thousand times."""
-
-    def __missing__(self, value: Any) -> str:
-        self[value] = text = _cell(value)
-        return text
-
-
-def _texts(values: Sequence[Any]) -> list[str]:
+def _texts(values: Sequence[Any], text: Callable[[Any], str]) -> list[str]:
+    """Values as text, each made once: a name or a rate may occur a thousand times."""
     kinds = set(map(type, values)) - {type(None)}
-    alike = len(kinds) == 1 and kinds <= {str, int, float}  # 1 and 1.0 are equal, and written differently
-    return list(map(_Written().__getitem__ if alike else _cell, values))
+    if len(kinds) > 1 or not kinds <= {str, int, float}:  # 1 and 1.0 are equal, and written differently
+        return list(map(text, values))
+    known = {value: text(value) for value in dict.fromkeys(values)}
+    return list(map(known.__getitem__, values))
 
 
-def _padded(name: str, values: Sequence[Any]) -> Iterator[str]:
+def _padded(name: str, values: Sequence[Any]) -> list[str]:
     """A column under its name, every cell as wide as the widest."""
-    texts = [name, *_texts(values)]
-    return map(str.ljust, texts, repeat(max(map(len, texts))))
+    texts = [name, *_texts(values, _cell)]
+    width = max(map(len, set(texts)))
+    return _texts(texts, lambda text: text.ljust(width))
 
 
 def _cell(value: Any) -> str:

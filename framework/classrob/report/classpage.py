@@ -1,4 +1,4 @@
-"""A page for each class: its curves, who swallows it and whom it swallows, its weakest images, its other scores."""
+"""A page for each class: its curves, who swallows it, whom it swallows, its nearest centroid, its weakest images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from classrob.report.form import LEFT_OUT, METRICS, Shown, shown, unit
 from classrob.report.gallery import Picture
 from classrob.report.overview import Board
 
+#: Metrics of a class's features against another's: how far their centroids are apart, and how far images are moved.
+CENTROID, DRIFT = "centroid-distance-to/", "drift-to/"
 #: So many classes that it loses images to, or takes them from, are listed.
 NEIGHBOURS = 5
 
@@ -30,6 +32,21 @@ class Flow:
     takes: list[tuple[int, int, int]]
 
 
+@dataclass(frozen=True)
+class Near:
+    """Under one condition: the class whose centroid is nearest, by its place, and the one that images move towards.
+
+    At the middle budget, or at the largest where features were recorded only there; `cut` is its place.
+    """
+
+    view: View
+    cut: int
+    nearest: int
+    distance: Shown
+    towards: int | None
+    moved: Shown
+
+
 @dataclass
 class Page:
     """All that the report knows of one class; what there is nothing of is an empty list."""
@@ -40,6 +57,7 @@ class Page:
     view: View
     boards: list[Board] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
+    near: list[Near] = field(default_factory=list)
     weakest: list[tuple[View, list[Weak]]] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     scores: list[tuple[View, str, Row, Shown]] = field(default_factory=list)
@@ -81,6 +99,8 @@ def _page(
         cut = view.cuts[view.middle]
         loses, takes = view.crossings[view.middle].around(index, NEIGHBOURS)
         page.flows.append(Flow(view, view.shown("accuracy", cut, name), loses, takes))
+        if (near := _near(view, name)) is not None:
+            page.near.append(near)
         if view.weakest.get(index):
             page.weakest.append((view, view.weakest[index]))
         page.pictures += pictures.get((view.index, index), [])
@@ -93,6 +113,25 @@ def _page(
             ):
                 page.scores.append((view, _title(metric), rows[name], shown(rows[name])))
     return page
+
+
+def _near(view: View, name: str) -> Near | None:
+    for cut in (view.middle, len(view.cuts) - 1):
+        if (nearest := _first(view, cut, CENTROID, name, 1)) is not None:
+            towards, moved = _first(view, cut, DRIFT, name, -1) or (None, shown(None))
+            return Near(view, cut, *nearest, towards, moved)
+    return None
+
+
+def _first(view: View, cut: int, lead: str, name: str, sign: int) -> tuple[int, Shown] | None:
+    """Of a class's scores against other classes the smallest (sign 1) or the largest: which class, and the score."""
+    rows = [
+        (metric.removeprefix(lead), rows[name])
+        for (metric, at), rows in view.scores.items()
+        if metric.startswith(lead) and at == view.cuts[cut] and name in rows
+    ]
+    ranked = sorted((sign * row.value, other, row) for other, row in rows if row.value is not None)
+    return (view.stored.classes.index(ranked[0][1]), shown(ranked[0][2])) if ranked else None
 
 
 def _title(metric: str) -> str:

@@ -84,6 +84,11 @@ METRICS = {
         "how far the attack moves features, by the distance to the nearest other centroid",
         share=False,
     ),
+    "mean-distance": Unit(
+        "Mean distance",
+        "mean of the smallest distances found; an image that stands counts with the largest budget",
+        share=False,
+    ),
     "distance-median": Unit(
         "Median distance",
         "half of the images are misclassified within it; over all budgets, “beyond” where it lies beyond "
@@ -136,7 +141,7 @@ def shown(row: Row | None) -> Shown:
     if row.value is None:
         return Shown("no errors" if row.metric in ("cfps", "cfns") and row.n == 0 else "–", "", row.n)
     if not unit(row.metric).share:
-        return Shown(f"{row.value:.4g}", _ends(row), row.n)
+        return Shown(plain(row.value), _ends(row), row.n)
     return Shown(percent(row.value), between(row.low, row.high), row.n, row.value, row.low, row.high)
 
 
@@ -152,7 +157,13 @@ def _ends(row: Row) -> str:
     """An interval of plain numbers, `0.05 to 0.08`; `0.05 or more` where its upper end is not known."""
     if row.low is None:
         return ""
-    return f"{row.low:.4g} or more" if row.high is None else f"{row.low:.4g} to {row.high:.4g}"
+    return f"{plain(row.low)} or more" if row.high is None else f"{plain(row.low)} to {plain(row.high)}"
+
+
+def plain(value: float) -> str:
+    """A number with three digits that say something, or without a fraction: `−0.0267`, `12,345`."""
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value + 0.0:.3g}"
+    return f"−{text[1:]}" if text.startswith("-") else text
 
 
 def percent(value: float | None, digits: int = 1) -> str:

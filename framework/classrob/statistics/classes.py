@@ -26,7 +26,7 @@ class Classes:
     """Groups of classes.
 
     Attributes:
-        size: int [g], samples of each class of a group. count: int [g], its classes.
+        size: int [g], samples of each class of a group. count: [g], its classes; not whole where they are expected.
     """
 
     size: Array
@@ -126,7 +126,7 @@ class Classes:
         Args:
             rates: [g], each group's.
         """
-        chance, k = self.chance(rates), int(self.count.sum())
+        chance, k = self.chance(rates), float(self.count.sum())
         value = self._hits / self.size[:, None]
         mean = float(self.share @ rates)
 

@@ -25,7 +25,7 @@ Array = np.ndarray[Any, Any]
 
 #: Chains drawn side by side, no fewer than LEAST where there are many classes; steps before they count, and after.
 CHAINS, LEAST, TOTAL = 200, 24, 20_000
-BURN, KEEP = 16, 4
+BURN, KEEP = 8, 4
 #: With more classes than these, agreements are taken for normal on Fisher's scale.
 MANY = 200
 #: The prior scale of the true values' covariance, as a share of the seen variance.
@@ -188,8 +188,7 @@ def _true(seen: Array, noise: Array, group: Array) -> Iterator[Array]:
     parts = [Alike.of(seen[mine], own) for mine, own in zip(members, noise, strict=True)]
     share = np.array([len(mine) for mine in members])[:, None] / k
     prior = np.diag(PRIOR * np.maximum(seen.var(0), noise[:, range(m), range(m)].mean(0)))
-    apart = 0.7 * (seen - seen.mean(0))
-    mean, scatter = np.tile(seen.mean(0), (chains, 1)), np.tile(apart.T @ apart, (chains, 1, 1))
+    mean, scatter = np.tile(seen.mean(0), (chains, 1)), _start(random, chains, seen, noise[group].mean(0))
     for step in range(BURN + KEEP):
         root = np.linalg.cholesky(np.linalg.inv(scatter + prior)) @ _root(random, chains, m + k, m).swapaxes(
             1, 2
@@ -210,6 +209,18 @@ def _true(seen: Array, noise: Array, group: Array) -> Iterator[Array]:
         mean = (share * np.stack(means, 1)).sum(1)
         between = (np.stack(means, 1) - mean[:, None]) * np.sqrt(share * k)
         scatter = sum(scatters) + _square(between)
+
+
+def _start(random: np.random.Generator, chains: int, seen: Array, noise: Array) -> Array:
+    """[chains, m, m]: scatters of true values, each of what the seen ones' may be, less the noise's.
+
+    Where there is more noise than signal, chains that begin elsewhere would take hundreds of steps to come here.
+    """
+    k, m = seen.shape
+    root = np.linalg.qr(seen - seen.mean(0), mode="r") / np.sqrt(k - 1)
+    drawn = _square(_root(random, chains, k - 1, m)[..., : len(root)] @ root) - k * noise
+    size, axes = np.linalg.eigh(drawn)
+    return (axes * np.maximum(size, 0.0)[:, None]) @ axes.swapaxes(1, 2)
 
 
 @lru_cache(maxsize=2)

@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 #: Rates are searched within (EDGE, 1 − EDGE).
 EDGE = 1e-9
 #: So closely are they found.
-PRECISION = 2e-5
+PRECISION = 1e-4
 #: Probabilities this close, relatively, are taken for equal.
 _ROUNDING = 1e-9
 

@@ -11,7 +11,8 @@ larger seen spreads: all at none, half at one that is clearly told apart from no
 
 The candidates' shape decides how well that works. For the gap, seen rates are partly cut to a window of that
 width and partly drawn in, so that some classes stand at both of its ends; for the other two, the part of each
-class's distance from the mean that exceeds its noise is stretched.
+class's distance from the mean that exceeds its noise is stretched. Of many classes the distribution of the true
+rates is estimated, cut to a window with a class at either end, and stretched.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from scipy.special import ndtr, ndtri
 
 from classrob.statistics.classes import Classes
 from classrob.statistics.intervals import ALPHA
+from classrob.statistics.mixing import mixing
 
 Array = np.ndarray[Any, Any]
 
 #: So many candidate spreads.
 STEPS = 9
-#: So many draws of every candidate; of many classes, each draw of which says more, fewer.
-DRAWS, TOTAL = 400, 20_000
+#: So many draws of every candidate.
+DRAWS = 400
 #: With more classes than these, standard deviations and Gini coefficients are normal, and nothing is drawn.
-MANY = 200
+MANY = 50
 #: Of a class's distance from the mean, so many standard errors are taken for noise.
 NOISE = 0.8
 
@@ -74,25 +76,74 @@ def _spread(hits: tuple[int, ...], n: tuple[int, ...]) -> Spread:
     if len(n) < 2:
         return Spread(*(Ends(one, one, one) for one in value.tolist()))
     right, groups = _groups(np.array(hits), np.array(n))
-    rates = right / groups.size
     smooth = (right + 0.5) / (groups.size + 1)
     errors = np.sqrt(smooth * (1 - smooth) / groups.size)
     noise = float(np.sqrt(groups.share @ errors**2))
-    # the gap
     widths = np.linspace(0, min(1.0, value[0] + 4 * noise), STEPS)
+    far = noise * (1 + 3 * np.sqrt(2 / (len(n) - 1)))
+    lengths = np.linspace(0, float(value[1]) + far, STEPS)
+    if len(n) > MANY:
+        return _of_many(right, groups, value, widths, lengths)
+    rates = right / groups.size
     windows = np.stack([_window(rates, groups, width) for width in widths])
-    tails = np.array([groups.gaps(window, float(value[0])) for window in windows]).mean(1)
-    found = [_ends(float(value[0]), ndtri(np.clip(tails, 1e-9, 1 - 1e-9)), np.ptp(windows, 1))]
-    # the deviation and the Gini coefficient
-    far = float(value[1]) + noise * (1 + 3 * np.sqrt(2 / (len(n) - 1)))
-    mean = float(groups.share @ rates)
-    stretched = np.clip(mean + np.linspace(0, far, STEPS)[:, None] * _shape(rates, errors, groups), 0, 1)
+    tails = [groups.gaps(window, float(value[0])) for window in windows]
+    found = [_ends(float(value[0]), _place(np.array(tails)), np.ptp(windows, 1))]
+    stretched = np.clip(float(groups.share @ rates) + lengths[:, None] * _shape(rates, errors, groups), 0, 1)
     every = np.repeat(stretched, groups.count, 1)
-    for seen, place, truth in zip(
-        value[1:], _places(every, stretched, groups, value[1:]), measures(every)[1:], strict=True
-    ):
-        found.append(_ends(float(seen), place, truth))
+    places = _drawn(every, np.array(n), value[1:])
+    for seen, place, truth in zip(value[1:].tolist(), places, measures(every)[1:], strict=True):
+        found.append(_ends(seen, place, truth))
     return Spread(*found)
+
+
+def _of_many(right: Array, groups: Classes, value: Array, widths: Array, lengths: Array) -> Spread:
+    """The same of many classes, from the distribution of their true rates."""
+    atoms, weight = mixing(right, groups.size, groups.count)
+    sizes, group = np.unique(groups.size, return_inverse=True)
+    count = np.bincount(group, groups.count)
+    # every size has every rate
+    mixed = Classes(np.repeat(sizes, len(atoms)), (count[:, None] * weight).reshape(-1))
+    outer = np.repeat(sizes[count.argmax()], 2)
+    ended = Classes(np.append(mixed.size, outer), np.append(mixed.count * (1 - 2 / count.sum()), [1.0, 1.0]))
+    tails: list[tuple[float, float]] = []
+    for width in widths:
+        edge, inside = _cut(atoms, weight, float(width))
+        tails.append(
+            ended.gaps(np.append(np.tile(inside, len(sizes)), [edge, edge + width]), float(value[0]))
+        )
+    found = [_ends(float(value[0]), _place(np.array(tails)), widths)]
+    shape = atoms - weight @ atoms if len(atoms) > 1 else np.zeros(1)
+    shape /= max(float(np.sqrt(weight @ shape**2)), 1e-12)
+    stretched = np.clip(weight @ atoms + lengths[:, None] * shape, 0, 1)
+    laws = [mixed.expected(np.tile(one, len(sizes))) for one in stretched]
+    mean, error = np.array(laws).transpose(1, 2, 0)
+    places = (value[1:, None] - mean) / np.maximum(error, 1e-12)
+    truth = np.array([_weighted(one, weight) for one in stretched]).T
+    return Spread(*found, *(_ends(float(value[1 + i]), places[i], truth[i]) for i in (0, 1)))
+
+
+def _cut(rates: Array, weight: Array, width: float) -> tuple[float, Array]:
+    """Where a window of a width begins that is nearest to rates [a] by squares, and the rates cut to it."""
+    room = float(rates[-1] - rates[0]) - width
+    if room > 0:
+        edges = rates[0] + np.linspace(0, room, 41)
+    else:
+        edges = np.array([min(max(0.0, float(rates[0]) + room / 2), 1 - width)])
+    cut = np.clip(rates, edges[:, None], edges[:, None] + width)
+    nearest = ((rates - cut) ** 2 @ weight).argmin()
+    return float(edges[nearest]), cut[nearest]
+
+
+def _weighted(rates: Array, weight: Array) -> tuple[float, float]:
+    """The standard deviation and the Gini coefficient of rates [a] that rise, each as likely as its weight."""
+    mean, below = float(weight @ rates), weight.cumsum()
+    apart = float((weight * rates) @ (2 * below - weight - 1))
+    return float(np.sqrt(weight @ (rates - mean) ** 2)), apart / mean if mean > 0 else 0.0
+
+
+def _place(tails: Array) -> Array:
+    """Where something stands, in standard errors, by the chances of less and of at most that [m, 2]."""
+    return ndtri(np.clip(tails.mean(1), 1e-9, 1 - 1e-9))
 
 
 def _groups(hits: Array, n: Array) -> tuple[Array, Classes]:
@@ -150,21 +201,12 @@ def _shape(rates: Array, errors: Array, groups: Classes) -> Array:
     return np.zeros(len(rates))
 
 
-def _places(every: Array, rates: Array, groups: Classes, seen: Array) -> Array:
-    """[2, STEPS]: where the seen deviation and Gini coefficient stand among those to be expected, in standard errors.
-
-    Args:
-        every, rates: the candidates' rates, [STEPS, k] of all classes and [STEPS, g] of the groups.
-    """
-    if every.shape[1] > MANY:
-        mean, error = np.array([groups.expected(one) for one in rates]).transpose(1, 2, 0)
-        return (seen[:, None] - mean) / np.maximum(error, 1e-12)
-    sizes = np.repeat(groups.size, groups.count)
-    draws = min(DRAWS, TOTAL // len(sizes))
-    drawn = np.random.default_rng(0).binomial(sizes, every[:, None], (STEPS, draws, len(sizes))) / sizes
+def _drawn(rates: Array, sizes: Array, seen: Array) -> Array:
+    """[2, STEPS]: where the seen ones stand, in standard errors, among draws from rates [STEPS, k]."""
+    drawn = np.random.default_rng(0).binomial(sizes, rates[:, None], (STEPS, DRAWS, len(sizes))) / sizes
     spreads, seen = measures(drawn)[1:], seen[:, None, None]
     less, equal = (spreads < seen - 1e-12).mean(2), (np.abs(spreads - seen) <= 1e-12).mean(2)
-    return ndtri(((less + equal / 2) * draws + 0.5) / (draws + 1))
+    return ndtri(((less + equal / 2) * DRAWS + 0.5) / (DRAWS + 1))
 
 
 def _ends(seen: float, place: Array, truth: Array) -> Ends:

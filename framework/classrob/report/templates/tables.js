@@ -49,7 +49,7 @@
   function whole(condition) {
     const { columns, accuracy } = condition.data;
     const titles = columns.flatMap((c, i) => [c.title, `${c.title} interval`, ...(i === accuracy ? ["n"] : [])]);
-    const tidy = (text) => text.replace(/[\u2060]/g, "").replace(/\u202f/g, " ");
+    const tidy = (text) => text.replace(/[\u2060]/g, "").replace(/\u202f/g, " ").replaceAll("−", "-");
     const rows = condition.names.map((name, index) => [name, ...columns.flatMap((_, c) => {
       const entry = condition.cell(c, index);
       return [tidy(entry[TEXT]), tidy(entry[INTERVAL]), ...(c === accuracy ? [entry[N]] : [])];
