@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from classrob.parts import Probe as Probe
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
+    from classrob.parts import Trainable as Trainable
     from classrob.pool import Live as Live
     from classrob.scorer import Reference as Reference
     from classrob.scorer import Scorer as Scorer
@@ -101,6 +102,7 @@ _HOME = {
     "Table": "table",
     "Telling": "space",
     "Threat": "parts",
+    "Trainable": "parts",
     "Trained": "training.course",
     "evaluate": "evaluation",
     "hookimpl": "hookspecs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -9,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from classrob.errors import StudyError, one_line
-from classrob.live import ROWS
+from classrob.images import Fit
+from classrob.live import ROWS, constant
 from classrob.streams import Streams
 
 #: How many images are decoded at once: more than the caches of a processor hold are slower each.
@@ -51,6 +54,29 @@ class Decoder:
         encoder = None if self.encoder is None else self.encoder.to(device)
         return replace(self, module=self.module.to(device), encoder=encoder, device=device)
 
+    @property
+    def fit(self) -> Fit:
+        """What images its encoder takes, and what it makes."""
+        return Fit(self.shape[1:], self.shape[0])
+
+    @contextmanager
+    def frozen(self) -> Iterator[Self]:
+        """Eval mode and constant weights inside, also of a generator that is being trained."""
+        with constant(self.module):
+            yield self
+
+    @contextmanager
+    def learning(self) -> Iterator[nn.Module]:
+        """The module to train, its weights free inside; constant and in eval mode afterwards.
+
+        The module's weights are all that it has: where it has an encoder, those of the encoder too.
+        """
+        self.module.requires_grad_(True)
+        try:
+            yield self.module
+        finally:
+            self.module.eval().requires_grad_(False)
+
     def __call__(self, codes: Tensor, labels: Tensor) -> Tensor:
         """Images float32 [n, c, h, w] in [0, 1], differentiable in the codes.
 
@@ -71,6 +97,18 @@ class Decoder:
         self._known(labels)
         with torch.no_grad():
             return self._in_parts(self.encoder, images, labels, self.code)
+
+    def error(self, images: Tensor, labels: Tensor) -> Tensor:
+        """How far off the images of images' own codes are, [n]: root mean square over pixels in [0, 1].
+
+        Raises:
+            StudyError: it has no encoder; or as for a call.
+        """
+        codes = self.encode(images, labels)
+        if codes is None:
+            raise StudyError(f"generator '{self.name}' has no encoder")
+        with torch.no_grad():
+            return (self(codes, labels) - images).flatten(1).square().mean(1).sqrt()
 
     def draw(self, streams: Streams) -> Tensor:
         """Codes from the prior, [n, *code].

@@ -143,6 +143,23 @@ def bare(module: nn.Module) -> nn.Module:
     return module
 
 
+@contextmanager
+def constant(module: nn.Module) -> Iterator[None]:
+    """Eval mode and constant weights inside; mode and `requires_grad` as before afterwards."""
+    modes = [(one, one.training) for one in module.modules()]
+    grads = [(weight, weight.requires_grad) for weight in module.parameters()]
+    try:
+        module.eval()
+        for weight, _ in grads:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for one, training in modes:
+            one.training = training
+        for weight, required in grads:
+            weight.requires_grad_(required)
+
+
 class _Innermost(torch.autograd.Function):
     """Images with the channels innermost; the gradient comes back as the images lay.
 
@@ -268,15 +285,15 @@ class Classifier:
     @contextmanager
     def frozen(self) -> Iterator[Self]:
         """Eval mode and constant weights inside; mode and `requires_grad` as before afterwards."""
-        modes = [(module, module.training) for module in self.module.modules()]
-        grads = [(weight, weight.requires_grad) for weight in self.module.parameters()]
-        try:
-            self.module.eval()
-            for weight, _ in grads:
-                weight.requires_grad_(False)
+        with constant(self.module):
             yield self
-        finally:
-            for module, training in modes:
-                module.training = training
-            for weight, required in grads:
-                weight.requires_grad_(required)
+
+    def to(self, device: str) -> Classifier:
+        """The same model on another device."""
+        return replace(self, module=self.module.to(device), device=device, _twins={})
+
+    @contextmanager
+    def learning(self) -> Iterator[nn.Module]:
+        """The module to train, inside; in eval mode afterwards."""
+        yield self.module
+        self.module.eval()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections.abc
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -60,19 +60,25 @@ class Part(BaseModel, ABC):
         return cls
 
 
-class Model(Part):
-    """A classifier that can be brought into memory."""
+class Trainable(Part):
+    """A part with a network that a recipe can train: a model, or a generator."""
 
-    #: The field that names the file of its weights; a model without one cannot be trained.
+    #: The field that names the file of its weights; a part without one cannot be trained.
     weights_in: ClassVar[str | None] = None
 
-    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Model:
+    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Self:
         """The same architecture for images [channels, height, width] and so many classes, to be trained.
 
-        Fields that were given stay as they are; the first weights are drawn from the seed. The default
-        changes nothing.
-        """
+        Fields that were given stay; first weights are drawn from the seed. The default changes nothing."""
         return self
+
+    @abstractmethod
+    def load(self, device: str) -> Classifier | Decoder:
+        """The network in memory, on a device."""
+
+
+class Model(Trainable):
+    """A classifier that can be brought into memory."""
 
     @abstractmethod
     def load(self, device: str) -> Classifier:
@@ -136,9 +142,8 @@ class Threat(Part):
 class Attack(Part):
     """A search for a misclassified image in a space. It proposes; the judge decides."""
 
-    #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held
-    #: to it by the conformance kit. `detector`: it searches once against each detector of the study, which is
-    #: `classifier.scorer`.
+    #: What the search looks at, `pixels` for `batch.images`; it is offered only where that exists, and held to it
+    #: by the kit. `detector`: it searches once against each detector of the study, which is `classifier.scorer`.
     needs: ClassVar[frozenset[Need]] = frozenset({"labels", "logits", "gradients"})
     #: Does `search` take any number of rows and batch them itself? Else it gets a batch at a time.
     batches_itself: ClassVar[bool] = False
@@ -250,7 +255,7 @@ class Metric(Part):
         """Scores of what the scope says; `clean` holds the same model and data without a threat."""
 
 
-class Generator(Part):
+class Generator(Trainable):
     """A generative model of images, which makes an image of a code and a class."""
 
     @abstractmethod
@@ -263,18 +268,20 @@ class Generator(Part):
 
 
 class Recipe(Part):
-    """A way to train a classifier, from fresh weights or from those that it has."""
+    """A way to train a network, from fresh weights or from those that it has."""
+
+    #: The kind of part that it trains.
+    trains: ClassVar[Literal["model", "generator"]] = "model"
+    #: The part that `classrob train` takes where none is named.
+    usual: ClassVar[str] = "cnn"
 
     def threats(self, shape: tuple[int, int, int]) -> Sequence[Mapping[str, Any]]:
-        """The threats it trains against, as tables of a study: what its models are to be measured under.
-
-        `shape` is that of an image, [channels, height, width].
-        """
+        """The threats it trains against, as tables of a study, for images [channels, height, width]."""
         return ()
 
     @abstractmethod
-    def train(self, model: Model, dataset: Dataset, course: Course) -> Trained:
-        """Train the model's network, `suited` to the data, on all samples; the same fields give the same weights.
+    def train(self, model: Trainable, dataset: Dataset, course: Course) -> Trained:
+        """Train the part's network, `suited` to the data, on all samples; the same fields give the same weights.
 
         Raises:
             StudyError: an image cannot be read, or model and data do not suit each other.

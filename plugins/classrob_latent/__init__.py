@@ -18,7 +18,20 @@ def classrob_generators() -> list[Component]:
         Component(
             "diffusers", "classrob_latent.diffused:Diffusers", "an autoencoder of diffusers, from a folder"
         ),
-        Component("fitted", "classrob_latent.fitted:Fitted", "a small one, trained on a data set and kept"),
+        Component("vae", "classrob_latent.vae:VAE", "a small one for any small images, to be trained"),
+        Component("fitted", "classrob_latent.fitted:Fitted", "one that is trained on a data set and kept"),
+    ]
+
+
+@hookimpl
+def classrob_recipes() -> list[Component]:
+    """How a generator is trained."""
+    return [
+        Component(
+            "variational",
+            "classrob_latent.variational:Variational",
+            "a generator by the evidence lower bound",
+        )
     ]
 
 
@@ -55,7 +68,10 @@ def classrob_probes() -> list[Component]:
     return [
         Component(
             "second-opinion", "classrob_latent.opinion:SecondOpinion", "what other models see in an image"
-        )
+        ),
+        Component(
+            "perceptual", "classrob_latent.perceptual:Perceptual", "how different an image looks (LPIPS)"
+        ),
     ]
 
 
@@ -96,6 +112,11 @@ def classrob_metrics() -> list[Component]:
             "second-opinion",
             "classrob_latent.agreeing:SecondOpinionShare",
             "do other models still see the class?",
+        ),
+        Component(
+            "perceptual-distance",
+            "classrob_latent.looks:PerceptualDistance",
+            "how different do images look that fool the model?",
         ),
         Component(
             "model-agreement",

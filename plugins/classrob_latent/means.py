@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
-from classrob.statistics.intervals import ALPHA, rate
+from classrob.statistics import intervals
+from classrob.statistics.intervals import rate
 from classrob.table import Score, Table
 
 Array = np.ndarray[Any, Any]
@@ -17,14 +17,7 @@ Array = np.ndarray[Any, Any]
 
 def mean(label: str | None, name: str, values: Array, low: float = -math.inf) -> Score:
     """The mean of numbers and Student's interval, cut at the smallest that they can be; none for fewer than two."""
-    n = len(values)
-    if not n:
-        return Score(label, name, None, None, None, 0)
-    middle = float(values.mean())
-    if n == 1:
-        return Score(label, name, middle, None, None, 1)
-    half = float(stdtrit(n - 1, 1 - ALPHA / 2) * values.std(ddof=1) / math.sqrt(n))
-    return Score(label, name, middle, min(middle, max(low, middle - half)), middle + half, n)
+    return Score(label, name, *intervals.mean(values, low))
 
 
 def share(label: str | None, name: str, hits: Array) -> Score:

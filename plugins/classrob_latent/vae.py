@@ -1,148 +1,70 @@
-"""A small variational autoencoder of images and classes, and its training; enough for small images of any kind.
-
-Kingma and Welling, "Auto-Encoding Variational Bayes" (ICLR 2014); the class goes into encoder and decoder, as in
-Kingma et al., "Semi-supervised Learning with Deep Generative Models" (NeurIPS 2014).
-"""
+"""The generator `vae`: a small one for any small images, fresh, or with the weights that a recipe has given it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Self, final
+import math
+from typing import ClassVar, Self, final
 
-import click
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
+from pydantic import Field, PositiveInt
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
-from classrob.tuning import limited
+from classrob.decoder import Decoder
+from classrob.errors import StudyError, one_line
+from classrob.fields import File
+from classrob.parts import Generator
+from classrob_latent.nets import ClassVAE, Encoding
+
+#: Images of more numbers than these are no small ones: two fully connected layers make nothing of them.
+NUMBERS = 12_288
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How a network is trained: Adam, its rate falling to 0 along half a cosine.
+@final
+class VAE(Generator):
+    """A class-conditional variational autoencoder of fully connected layers; in training it takes the data's shape.
 
-    `prior` is the weight of the codes' distance from the prior (β of Higgins et al., ICLR 2017).
+    It has an encoder and a standard normal prior. Without `weights` its layers are drawn from the seed, for images
+    of 28×28 grey pixels and ten classes where nothing else is said.
     """
 
-    steps: int
-    batch: int
-    rate: float
-    seed: int
-    prior: float
+    weights: File | None = Field(default=None, description="the .safetensors file that `classrob train` made")
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = Field(
+        default=None, description="of an image: channels, height, width"
+    )
+    classes: PositiveInt | None = Field(default=None, description="how many")
+    code: PositiveInt = Field(default=16, description="numbers of a code")
+    hidden: PositiveInt = Field(default=256, description="width of the layers")
+    seed: int = Field(default=0, ge=0, description="of the first weights, where no file says otherwise")
 
+    weights_in: ClassVar[str | None] = "weights"
 
-@final
-class ClassVAE(nn.Module):
-    """Images [n, c, h, w] in [0, 1] and labels to codes, and back, by two fully connected layers each."""
+    def suited(self, shape: tuple[int, int, int], classes: int, seed: int) -> Self:
+        """For images of this shape, so many classes, and weights from this seed, where fields say nothing."""
+        fresh = {"shape": shape, "classes": classes, "seed": seed}
+        given = {name for name, value in self if value is not None} - {"seed"} | self.model_fields_set
+        return self.model_copy(update={name: value for name, value in fresh.items() if name not in given})
 
-    def __init__(self, pixels: int, classes: int, code: int, hidden: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.seen = nn.Sequential(
-            nn.Linear(pixels + classes, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
-        )
-        self.middle = nn.Linear(hidden, 2 * code)
-        self.made = nn.Sequential(
-            nn.Linear(code + classes, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, pixels),
-        )
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Tensor]) -> Self:
-        """A network whose weights have the shapes of a saved one.
+    def load(self, device: str) -> Decoder:
+        """The network.
 
         Raises:
-            KeyError, RuntimeError: the state is not of such a network.
+            StudyError: the images are large; the file is not readable, or holds the weights of something else.
         """
-        hidden, pixels = state["seen.0.weight"].shape[0], state["made.4.weight"].shape[0]
-        module = cls(
-            pixels,
-            state["seen.0.weight"].shape[1] - pixels,
-            state["middle.weight"].shape[0] // 2,
-            hidden,
-        )
-        module.load_state_dict(state)
-        return module
-
-    def encoded(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the codes, [n, code] each."""
-        known = one_hot(labels, self.classes).to(images.dtype)
-        both = self.middle(self.seen(torch.cat([images.flatten(1), known], 1)))
-        mean, spread = both.chunk(2, 1)
-        return mean, spread
-
-    def logits(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """The pixels before the sigmoid, [n, pixels]."""
-        return self.made(torch.cat([codes, one_hot(labels, self.classes).to(codes.dtype)], 1))
-
-
-@final
-class Encoding(nn.Module):
-    """The mean code of images."""
-
-    def __init__(self, net: ClassVAE) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Codes [n, code]."""
-        return self.net.encoded(images, labels)[0]
-
-
-@final
-class Decoding(nn.Module):
-    """The images of codes, [n, *shape] in [0, 1]."""
-
-    def __init__(self, net: ClassVAE, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.net, self.shape = net, shape
-
-    def forward(self, codes: Tensor, labels: Tensor) -> Tensor:
-        """Images."""
-        return self.net.logits(codes, labels).sigmoid().view(-1, *self.shape)
-
-
-def fit(images: Tensor, labels: Tensor, classes: int, code: int, hidden: int, schedule: Schedule) -> ClassVAE:
-    """A new network trained on all images, on one thread; torch's own generator is left alone."""
-    draws = torch.Generator().manual_seed(schedule.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(schedule.seed)
-        net = ClassVAE(images[0].numel(), classes, code, hidden)
-    optimizer = torch.optim.Adam(net.parameters(), schedule.rate)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, schedule.steps)
-    shown = sys.stderr.isatty()
-    bar = (
-        click.progressbar(length=schedule.steps, label="fitting a generator", file=sys.stderr)
-        if shown
-        else nullcontext()
-    )
-    order = torch.empty(0, dtype=torch.int64)
-    with bar as ticking, torch.enable_grad(), limited(1):
-        for _ in range(schedule.steps):
-            if len(order) < schedule.batch:
-                order = torch.cat([order, torch.randperm(len(images), generator=draws)])
-            rows, order = order[: schedule.batch], order[schedule.batch :]
-            loss = _bound(net, images[rows], labels[rows], draws, schedule.prior)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            rate.step()
-            if ticking is not None:
-                ticking.update(1)
-    return net.eval()
-
-
-def _bound(net: ClassVAE, images: Tensor, labels: Tensor, draws: torch.Generator, prior: float) -> Tensor:
-    """The negative evidence bound, a mean over images."""
-    mean, spread = net.encoded(images, labels)
-    codes = mean + (0.5 * spread).exp() * torch.randn(mean.shape, generator=draws)
-    made = net.logits(codes, labels)
-    off = binary_cross_entropy_with_logits(made, images.flatten(1), reduction="none").sum(1)
-    far = 0.5 * (mean.square() + spread.exp() - 1.0 - spread).sum(1)
-    return (off + prior * far).mean()
+        shape, classes = self.shape or (1, 28, 28), self.classes or 10
+        if math.prod(shape) > NUMBERS:
+            raise StudyError(
+                f"images of {list(shape)} are too large for the generator 'vae', which is for small ones: "
+                "bring a generator from a file"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed)
+            net = ClassVAE(shape, classes, self.code, self.hidden)
+        if self.weights is not None:
+            try:
+                net.load_state_dict(load_file(self.weights))
+            except (SafetensorError, OSError, RuntimeError) as error:
+                raise StudyError(
+                    f"{self.weights} does not hold a generator 'vae' of these fields: {one_line(error)[:200]}"
+                ) from error
+        return Decoder(net, (self.code,), shape, classes, encoder=Encoding(net)).to(device)

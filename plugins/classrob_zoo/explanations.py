@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from classrob.errors import StudyError
-from classrob.parts import Model
+from classrob.parts import Trainable
 from classrob.training.gradient import GradientRecipe, Step
 
 #: ψ changes by this factor's exponent a unit of the integral; what the integral moves by a step lies in between.
@@ -54,7 +54,7 @@ class AERegularised(GradientRecipe):
         side = math.sqrt(math.prod(shape))
         return [{"use": "l2", "budgets": [round(0.005 * 2**i * side, 6) for i in range(6)]}]
 
-    def adapt(self, model: Model) -> Model:
+    def adapt(self, model: Trainable) -> Trainable:
         """With half-Huber rectifiers, unless a field says otherwise.
 
         Raises:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from classrob.testing import conformance
 from classrob.testing.cases import cases
 from classrob.testing.subject import subjects
 from classrob.testing.tiny import Quarters, Tints
+from classrob.training.gradient import Step
+from classrob_base.digits import Digits
 from classrob_latent.codes import Encoding, codes_of, searched
 from classrob_latent.diffused import Diffusers
 from classrob_latent.files import Autoencoder, Classwise, Conditional
@@ -38,8 +42,12 @@ from classrob_latent.noise import Noisy
 from classrob_latent.search import LatentSearch
 from classrob_latent.space import CodeBall
 from classrob_latent.threat import Latent, kept
+from classrob_latent.vae import VAE
+from classrob_latent.variational import Variational
 from classrob_lp.minimum_norm import MinimumNorm
+from classrob_zoo.standard import StandardTraining
 
+from ..host.conftest import Called
 from ..latent_papers import arch0, rows_of, wgan
 
 NETS = Path(__file__).parents[1] / "nets.py"
@@ -358,9 +366,14 @@ def test_a_folder_that_holds_no_autoencoder_is_one_line(
         Diffusers(folder=tmp_path, size=(16, 16)).load("cpu")
 
 
+def small_fitted() -> Fitted:
+    recipe = Variational(epochs=100, batch=16)
+    return Fitted(dataset=Quarters(size=40), generator=VAE(code=4, hidden=32), recipe=recipe)
+
+
 def test_a_generator_is_fitted_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
-    part = Fitted(dataset=Quarters(size=40), code=4, hidden=32, steps=300)
+    part, how = small_fitted(), Variational(epochs=100, batch=16, seed=1)
     decoder = part.load("cpu")
     (kept_file,) = (tmp_path / "classrob").iterdir()
     again = part.load("cpu")
@@ -370,8 +383,94 @@ def test_a_generator_is_fitted_once_and_kept(tmp_path: Path, monkeypatch: pytest
     assert bright.argmax(1).tolist() == [0, 1, 2, 3]
     kept_file.write_bytes(b"damaged")
     assert torch.equal(part.load("cpu")(codes, labels), decoder(codes, labels))
-    other = Fitted(dataset=Quarters(size=40), code=4, hidden=32, steps=300, seed=1).load("cpu")
+    other = part.model_copy(update={"recipe": how}).load("cpu")
     assert not torch.equal(other(codes, labels), decoder(codes, labels))
+
+
+def test_a_stopped_fit_goes_on_and_a_damaged_checkpoint_is_not_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle it ends with the weights of one training, whatever its checkpoint is worth."""
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "whole" / name))
+    codes, labels = torch.ones(8, 4), torch.arange(8) % 4
+    whole = small_fitted().load("cpu")(codes, labels)
+    descended, steps = Variational.loss, []
+
+    def stopping(self: Variational, step: Step) -> Tensor:
+        steps.append(step.epoch)
+        if len(steps) == 40:
+            raise KeyboardInterrupt
+        return descended(self, step)
+
+    monkeypatch.setattr(Variational, "loss", stopping)
+    monkeypatch.setattr("classrob.training.loop._Loop._due", lambda self: True)
+    for name, damage in (("sound", False), ("damaged", True)):
+        steps.clear()
+        monkeypatch.setattr("platformdirs.user_cache_dir", lambda _, name=name: str(tmp_path / name))
+        with pytest.raises(KeyboardInterrupt):
+            small_fitted().load("cpu")
+        (checkpoint,) = tmp_path.glob(f"{name}/*.checkpoints/*.safetensors")
+        if damage:
+            checkpoint.write_bytes(b"damaged")
+        assert torch.equal(small_fitted().load("cpu")(codes, labels), whole)
+        assert (steps[40] == 0.0) is damage
+        assert [path.suffix for path in (tmp_path / name).iterdir()] == [".safetensors"]
+
+
+def test_a_generator_goes_through_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Callable[..., Called]
+) -> None:
+    """Weights, curves and a card with its error by class; the card's table is a generator that a study takes."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "variational", "--data", "digits", "--out", "v.safetensors", "--hold-out", "0.1"]
+    words += ["--epochs", "4", "--set", "model.code=4", "--set", "test.limit=20"]
+    done = cli(*words)
+    assert done.code == 0, done.err
+    assert "epoch 4: loss" in done.err
+    assert "held-out error" in done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"v.checkpoints", "v.md", "v.safetensors", "v.svg"}
+    card = Path("v.md").read_text()
+    assert "| all | reconstruction-error |" in card
+    assert "| 3 | reconstruction-error |" in card
+    (table,) = [line for line in card.splitlines() if line.startswith("generator = ")]
+    given = tomllib.loads(table)["generator"]
+    assert given == {
+        "use": "vae", "weights": "v.safetensors", "shape": [1, 8, 8], "classes": 10, "code": 4,
+    }  # fmt: skip
+    threat = Catalog.installed().make("threat", "latent", {"generator": given}, tmp_path)
+    samples = Digits().open()
+    batch, _ = samples.read(range(20), Fit())
+    assert batch is not None
+    error = float(threat.generator.load("cpu").error(batch.images, batch.labels).double().mean())
+    assert f"| all | reconstruction-error | {error:.4g} (" in card
+    before = Path("v.safetensors").read_bytes()
+    again = cli(*words)
+    assert (again.code, "epoch" in again.err) == (0, False)
+    assert Path("v.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["variational", "--model", "autoencoder"], "factory"),
+        (["variational", "--model", "cnn"], "no generator is called 'cnn'"),
+        (["standard", "--model", "vae"], "no model is called 'vae'"),
+        (["variational", "--eval", "s.toml"], "--eval measures models"),
+        (["variational", "--set", "model.classes=3"], "knows 3 classes, but the data has 10"),
+    ],
+)
+def test_what_does_not_go_together_in_a_training_is_one_line(
+    words: list[str], said: str, tmp_path: Path, cli: Callable[..., Called]
+) -> None:
+    done = cli("train", *words, "--data", "digits", "--out", tmp_path / "v.safetensors")
+    assert done.code in (2, 3)
+    assert said in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_a_model_cannot_be_fitted_as_a_generator() -> None:
+    with pytest.raises(StudyError, match="it takes a model that reads its weights from a file"):
+        Fitted(dataset=Quarters(size=40), recipe=StandardTraining()).load("cpu")
 
 
 def test_what_does_not_fit_is_one_line(files: Path) -> None:

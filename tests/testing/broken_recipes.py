@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from classrob import Course, Dataset, Mark, Model, Recipe, Trained
+from classrob import Course, Dataset, Mark, Recipe, Trainable, Trained
 from classrob.errors import StudyError
 from classrob.training.shelf import Shelf, shape_of
 
@@ -20,7 +20,7 @@ _serial = itertools.count()
 class Honest(Recipe):
     """Sixty steps of gradient descent on all images."""
 
-    def train(self, model: Model, dataset: Dataset, course: Course) -> Trained:
+    def train(self, model: Trainable, dataset: Dataset, course: Course) -> Trained:
         samples = dataset.open()
         shape = shape_of(samples)
         self.look(shape)

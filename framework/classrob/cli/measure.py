@@ -14,12 +14,14 @@ from classrob.catalog import Catalog
 from classrob.cli.run import execute
 from classrob.reading.results import Results
 from classrob.reading.score import Row, scores
+from classrob.statistics.intervals import mean
 from classrob.study import make_study, read_study
 from classrob.subset import opened
 from classrob.training.measuring import inline, named, toml
 
 if TYPE_CHECKING:
     from classrob.cli.training import Named
+    from classrob.parts import Generator
 
 #: So many images are measured where nobody says how many.
 LIMIT = 1000
@@ -71,6 +73,35 @@ def measured(
     path.write_text(toml(tables), "utf-8")
     code = execute(make_study(tables, str(path)), out.resolve().parent, folder, "local", None, True)
     return Measured(_rows(folder), path.name, code)
+
+
+def reconstructed(out: Path, generator: Generator, test: Named | None) -> Measured:
+    """How far off the generator makes test images again of the codes that it gives them, in all and by class."""
+    if test is None:
+        return Measured()
+    decoder = generator.load("cpu")
+    samples = opened(test.part, test.reference)
+    batch, _ = samples.read(range(len(samples)), decoder.fit)
+    assert batch is not None
+    error = decoder.error(batch.images, batch.labels).double().numpy()
+    labels = batch.labels.numpy()
+    groups = [(None, labels >= 0), *((name, labels == k) for k, name in enumerate(samples.classes))]
+    rows = [
+        Row(
+            out.stem,
+            test.reference,
+            None,
+            None,
+            None,
+            None,
+            "reconstruction-error",
+            label,
+            *mean(error[mine]),
+        )
+        for label, mine in groups
+        if mine.any()
+    ]
+    return Measured(rows)
 
 
 def _rows(folder: Path) -> list[Row]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.safetensors",
     help="Where the weights go; what is written beside them is called alike.",
 )  # fmt: skip
-@click.option("--model", default="cnn", show_default=True, metavar="REF", help="The network to train.")
+@click.option(
+    "--model", metavar="REF", help="The network to train [the recipe's own: cnn, or the generator vae]."
+)
 @click.option(
     "--set", "changes", multiple=True, metavar="PATH=VALUE",
     help="A field of the recipe (epochs=5), or of another part (model.size=32, data.path=…, test.limit=500).",

@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 
 from classrob.catalog import Catalog
 from classrob.cli.assigning import assigned
-from classrob.cli.measure import Measured, measured
+from classrob.cli.measure import Measured, measured, reconstructed
+from classrob.decoder import Decoder
 from classrob.errors import ClassrobError, StudyError, UsageError, one_line
 from classrob.export.card import Made, card
 from classrob.live import Classifier, bare
-from classrob.parts import Dataset, Model, Part, Recipe
+from classrob.parts import Dataset, Generator, Part, Recipe, Trainable
 from classrob.subset import opened
 from classrob.training.checkpoint import NAME
 from classrob.training.course import Course, Mark, Trained
@@ -74,6 +75,12 @@ class Order:
             if options[name] is not None:
                 fields["recipe"][name] = options[name]
         _there(options["device"])
+        how = _named("recipe", recipe, fields["recipe"])
+        trains, usual = how.part.trains, options["model"] or how.part.usual
+        if options["study"] and trains != "model":
+            raise UsageError(
+                f"--eval measures models, and '{recipe}' trains a {trains}: name test data by --test"
+            )
         test = (
             None
             if options["no_eval"] or options["study"]
@@ -81,8 +88,8 @@ class Order:
         )
         folder: Path = options["checkpoints"] or out.with_name(f"{out.stem}.checkpoints")
         return cls(
-            _named("recipe", recipe, fields["recipe"]),
-            _trainable(_named("model", options["model"], fields["model"])),
+            how,
+            _trainable(_named(trains, usual, fields["model"])),
             _learned(options["data"], fields["data"]),
             test,
             out,
@@ -139,12 +146,12 @@ class Order:
             raise UsageError(f"--out {self.out} cannot be written: {error.strerror}") from None
 
     def _keep(self, trained: Trained) -> Named:
-        """The weights in their file, and the model that reads them; it is seen to be the same.
+        """The weights in their file, and the part that reads them; it is seen to be the same.
 
         Raises:
-            ClassrobError: the file does not give the classifier that was trained.
+            ClassrobError: the file does not give the network that was trained.
         """
-        state = bare(trained.classifier.module).state_dict()
+        state = bare(trained.network.module).state_dict()
         draft = self.out.with_name(f".{self.out.name}.{os.getpid()}")
         try:
             save_file({name: one.detach().cpu().contiguous().clone() for name, one in state.items()}, draft)
@@ -154,14 +161,17 @@ class Order:
                 draft.unlink(missing_ok=True)
             raise UsageError(f"--out {self.out} cannot be written: {one_line(error)}") from None
         model = trained.model.model_copy(update={str(trained.model.weights_in): self.out.resolve()})
-        same = _logits(model.load("cpu"), self.data.part), _logits(trained.classifier, self.data.part)
+        same = _answers(model.load("cpu"), self.data.part), _answers(trained.network, self.data.part)
         if not torch.allclose(*same, rtol=1e-3, atol=1e-3):
             raise ClassrobError(
-                f"{self.out} does not give the classifier that was trained: is its model drawn anew at each load?"
+                f"{self.out} does not give the network that was trained: is its {self.recipe.part.trains} drawn "
+                "anew at each load?"
             )
         return Named(self.model.reference, model, self.model.filled)
 
     def _measured(self, model: Named) -> Measured:
+        if isinstance(model.part, Generator):
+            return reconstructed(self.out, model.part, self.test)
         shape = shape_of(opened(self.data.part, self.data.reference))
         threats = self.recipe.part.threats(shape)
         return measured(self.out, model, self.test, threats, self.study, self.course.device)
@@ -221,11 +231,13 @@ def _test(reference: str | None, data: str, fields: Mapping[str, dict[str, Any]]
 
 
 def _trainable(model: Named) -> Named:
-    part: Model = model.part
+    part: Trainable = model.part
     if part.weights_in is None:
+        kind, others = (
+            ("generator", "'vae'") if isinstance(part, Generator) else ("model", "'torch', 'timm/…' or 'cnn'")
+        )
         raise StudyError(
-            f"model '{model.reference}' reads its weights from no file, so it cannot be trained: take 'torch', "
-            "'timm/…' or 'cnn'"
+            f"{kind} '{model.reference}' reads its weights from no file, so it cannot be trained: take {others}"
         )
     return model
 
@@ -247,12 +259,16 @@ def _there(device: str) -> None:
         raise StudyError(f"--device {device} cannot be used: {one_line(error)[:120]}") from None
 
 
-def _logits(classifier: Classifier, data: Dataset) -> torch.Tensor:
+def _answers(network: Classifier | Decoder, data: Dataset) -> torch.Tensor:
+    """Logits of the first images; of a generator, what it makes of codes that are all 1."""
     samples = opened(data, type(data).__name__)
-    batch, _ = samples.read(range(min(8, len(samples))), classifier.fit)
+    batch, _ = samples.read(range(min(8, len(samples))), network.fit)
     assert batch is not None
-    with classifier.frozen(), torch.no_grad():
-        return classifier(batch.images.to(classifier.device)).cpu()
+    batch = batch.to(network.device)
+    with network.frozen(), torch.no_grad():
+        if isinstance(network, Decoder):
+            return network(batch.images.new_ones(len(batch), *network.code), batch.labels).cpu()
+        return network(batch.images).cpu()
 
 
 def _said(mark: Mark) -> None:

@@ -13,7 +13,7 @@ from classrob.parts import Recipe
 from classrob.reading.score import Row
 from classrob.statistics.intervals import rate
 from classrob.training.course import Course, Trained
-from classrob.training.measuring import toml
+from classrob.training.measuring import inline, toml
 
 #: The metrics that a card shows, a column each; the report has all.
 _SHOWN = ("accuracy", "worst-class-accuracy")
@@ -45,7 +45,8 @@ def _head(made: Made) -> str:
     what = (inspect.getdoc(type(made.part)) or "").partition("\n")[0]
     made_of = (
         f"Trained by the recipe `{_code(made.recipe)}` on {made.trained.learned:,} images "
-        f"of the data set `{_code(str(made.data['use']))}`, from the model `{_code(str(made.model['use']))}`."
+        f"of the data set `{_code(str(made.data['use']))}`, from the {made.part.trains} "
+        f"`{_code(str(made.model['use']))}`."
     )
     return f"# {escaped(made.weights)}\n\n{escaped(what)}\n\n{made_of}\n"
 
@@ -62,11 +63,28 @@ def _figures(made: Made) -> str:
             *_rows(made.rows),
             "",
         ]
+    elif made.rows:
+        lines += [
+            f"On images of the data set `{_code(made.rows[0].dataset)}` that it has not learned from; a "
+            "reconstruction error is how far off an image is that it makes of an image's code, the root mean "
+            "square over pixels in [0, 1].",
+            "",
+            "| class | figure | value (95 %) | n |",
+            "| --- | --- | ---: | ---: |",
+            *(
+                f"| {escaped(row.label or 'all')} | {escaped(row.metric)} | {_number(row)} | {row.n:,} |"
+                for row in made.rows
+            ),
+            "",
+        ]
     elif made.trained.held_out:
-        n = made.trained.held_out
-        value = made.trained.history[-1].values["held-out accuracy"]
-        low, high = rate(round(value * n), n)
-        lines += [f"On {n:,} images held out from training: accuracy {_share(value, low, high)}.", ""]
+        n, last = made.trained.held_out, made.trained.history[-1].values
+        said = [
+            _held_out(name.removeprefix("held-out "), value, n)
+            for name, value in last.items()
+            if "held" in name
+        ]
+        lines += [f"On {n:,} images held out from training: {', '.join(said)}.", ""]
     else:
         lines += ["None: no image was kept from training, and no test data were named.", ""]
     return "\n".join(lines)
@@ -91,6 +109,17 @@ def _rows(rows: Sequence[Row]) -> list[str]:
 
 def _score(row: Row | None) -> str:
     return "–" if row is None or row.value is None else _share(row.value, row.low, row.high)
+
+
+def _number(row: Row) -> str:
+    ends = "" if row.low is None or row.high is None else f" ({row.low:.4g}–{row.high:.4g})"
+    return f"{row.value:.4g}{ends}"
+
+
+def _held_out(name: str, value: float, n: int) -> str:
+    if name.endswith("accuracy"):
+        return f"{name} {_share(value, *rate(round(value * n), n))}"
+    return f"mean {name} {value:.4g}"
 
 
 def _share(value: float, low: float | None, high: float | None) -> str:
@@ -125,13 +154,17 @@ def _shown(value: Any) -> str:
 
 
 def _loading(made: Made) -> str:
-    model = toml({"model": [made.model]}).strip()
+    if made.part.trains == "model":
+        where, table = "In a study beside the file of weights:", toml({"model": [made.model]}).strip()
+    else:
+        where = "In a study beside the file of weights, where a threat or a data set takes a generator:"
+        table = f"{made.part.trains} = {inline(made.model)}"
     lines = [
         "## Use",
         "",
-        "In a study beside the file of weights:",
+        where,
         "",
-        *_fenced(model, "toml"),
+        *_fenced(table, "toml"),
         "",
         "The file holds the network's own `state_dict`: `network.load_state_dict(safetensors.torch.load_file(…))`. "
         "What stands around the network, such as a normalisation, is in the fields above and not in the file.",

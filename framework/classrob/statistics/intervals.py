@@ -9,11 +9,12 @@ small-sample inference for discrete data", Computational Statistics & Data Analy
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import betainc, betaincinv, betaln, xlog1py, xlogy
+from scipy.special import betainc, betaincinv, betaln, stdtrit, xlog1py, xlogy
 
 ALPHA = 0.05
 #: More rates than this of at most so many samples are looked up.
@@ -26,6 +27,23 @@ def rate(hits: int, n: int, alpha: float = ALPHA) -> tuple[float, float]:
     """The interval of a rate of which `hits` in `n` were seen; (0, 1) for n = 0."""
     low, high = rates(np.array([hits]), np.array([n]), alpha)
     return float(low[0]), float(high[0])
+
+
+def mean(
+    values: np.ndarray[Any, Any], least: float = -math.inf
+) -> tuple[float | None, float | None, float | None, int]:
+    """The mean of some numbers, Student's 95 % interval cut at the least that they can be, and how many they are.
+
+    There is no interval of fewer than two, and no mean of none.
+    """
+    n = len(values)
+    if not n:
+        return None, None, None, 0
+    middle = float(values.mean())
+    if n == 1:
+        return middle, None, None, 1
+    half = float(stdtrit(n - 1, 1 - ALPHA / 2) * values.std(ddof=1) / math.sqrt(n))
+    return middle, min(middle, max(least, middle - half)), middle + half, n
 
 
 def rates(

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from classrob.decoder import Decoder
 from classrob.live import Classifier, bare
-from classrob.parts import Dataset
+from classrob.parts import Dataset, Recipe
 from classrob.testing.pupil import Halves, Pupil
 from classrob.testing.subject import Subject
 from classrob.testing.tiny import Quarters
@@ -23,15 +24,24 @@ from classrob.training.course import Course, Mark, Trained
 
 
 def trains(subject: Subject) -> None:
-    """On four easy classes it ends better than chance, with one finite logit a class."""
-    logits, labels = _judged(_trained(subject).classifier, Quarters())
+    """On four easy classes it ends better than chance, with one finite logit a class, or makes images of the class."""
+    network = _trained(subject).network
+    if isinstance(network, Decoder):
+        off, spread = _made(network, Quarters())
+        ensure(
+            off < 0.9 * spread,
+            f"after training its images are {off:.2g} off, and the mean image {spread:.2g}",
+        )
+        return
+    logits, labels = _judged(network, Quarters())
     right = float((logits.argmax(1) == labels).float().mean())
     ensure(right >= 0.4, f"after training {right:.0%} of the training samples are right, and chance is 25%")
 
 
 def takes_other_images(subject: Subject) -> None:
     """It trains on colour images that are not square, in two classes, too."""
-    _judged(_trained(subject, data=Halves()).classifier, Halves())
+    network = _trained(subject, data=Halves()).network
+    _made(network, Halves()) if isinstance(network, Decoder) else _judged(network, Halves())
 
 
 def repeats_itself(subject: Subject) -> None:
@@ -56,19 +66,16 @@ def resumes(subject: Subject) -> None:
 
 
 def can_be_loaded(subject: Subject) -> None:
-    """The model that it returns gives the trained classifier's logits, once it has the file of its weights."""
+    """The part that it returns gives the trained network's logits or images, once it has the file of its weights."""
     trained = _trained(subject)
-    state = bare(trained.classifier.module).state_dict()
+    state = bare(trained.network.module).state_dict()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
         save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, file)
         again = trained.model.model_copy(update={str(trained.model.weights_in): file}).load("cpu")
-    batch, _ = Quarters().open().read(range(8), trained.classifier.fit)
-    assert batch is not None
-    with again.frozen(), trained.classifier.frozen(), torch.no_grad():
-        apart = float((again(batch.images) - trained.classifier(batch.images)).abs().max())
+    apart = float((_answers(again) - _answers(trained.network)).abs().max())
     ensure(
-        apart <= 1e-4, f"loaded again, its logits are {apart:.3g} apart: is its network more than its model?"
+        apart <= 1e-4, f"loaded again, its answers are {apart:.3g} apart: is its network more than its model?"
     )
 
 
@@ -115,7 +122,32 @@ def _states() -> dict[str, str]:
 
 
 def _trained(subject: Subject, course: Course | None = None, data: Dataset | None = None) -> Trained:
-    return subject.part.train(Pupil(), data or Quarters(), course or Course())
+    recipe: Recipe = subject.part
+    pupil = Pupil() if recipe.trains == "model" else subject.catalog.make(recipe.trains, recipe.usual, {})
+    return recipe.train(pupil, data or Quarters(), course or Course())
+
+
+def _made(decoder: Decoder, data: Dataset) -> tuple[float, float]:
+    """How far a generator's images of codes that are all 0 are off the samples of their class, and the mean image."""
+    samples = data.open()
+    batch, _ = samples.read(range(len(samples)), decoder.fit)
+    assert batch is not None
+    with torch.no_grad():
+        images = decoder(torch.zeros(len(batch), *decoder.code), batch.labels)
+    ensure(images.shape == batch.images.shape, f"it makes images {list(images.shape[1:])}")
+    ensure(bool(images.isfinite().all()), "its images are not finite")
+    off, spread = ((batch.images - x).square().mean().sqrt() for x in (images, batch.images.mean(0)))
+    return float(off), float(spread)
+
+
+def _answers(network: Classifier | Decoder) -> Tensor:
+    """Logits of eight images, or eight images of one code."""
+    batch, _ = Quarters().open().read(range(8), network.fit)
+    assert batch is not None
+    with network.frozen(), torch.no_grad():
+        if isinstance(network, Decoder):
+            return network(torch.ones(len(batch), *network.code), batch.labels)
+        return network(batch.images)
 
 
 def _judged(classifier: Classifier, data: Dataset) -> tuple[Tensor, Tensor]:
@@ -132,7 +164,7 @@ def _judged(classifier: Classifier, data: Dataset) -> tuple[Tensor, Tensor]:
 
 
 def _weights(trained: Trained) -> dict[str, Tensor]:
-    state = trained.classifier.module.state_dict()
+    state = trained.network.module.state_dict()
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 

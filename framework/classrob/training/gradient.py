@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+from classrob.decoder import Decoder
 from classrob.parts import Recipe
 from classrob.training.loop import trained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from classrob.parts import Dataset, Model
+    from classrob.live import Classifier
+    from classrob.parts import Dataset, Trainable
     from classrob.training.course import Course, Trained
 
 #: How the learning rate goes, and what the field says of it.
@@ -74,11 +77,11 @@ class GradientRecipe(Recipe):
         """PyTorch's version, whose kernels decide the last bits."""
         return {"torch": version("torch")}
 
-    def adapt(self, model: Model) -> Model:
-        """The model as the recipe needs it, before its first weights are drawn; the default leaves it as it is.
+    def adapt(self, model: Trainable) -> Trainable:
+        """The part as the recipe needs it, before its first weights are drawn; the default leaves it as it is.
 
         Raises:
-            StudyError: the recipe cannot train such a model.
+            StudyError: the recipe cannot train such a part.
         """
         return model
 
@@ -86,7 +89,19 @@ class GradientRecipe(Recipe):
     def loss(self, step: Step) -> Tensor:
         """What is descended in this step: a scalar, differentiable in the weights."""
 
-    def train(self, model: Model, dataset: Dataset, course: Course) -> Trained:
+    def held(self, network: Classifier | Decoder, images: Tensor, labels: Tensor) -> Mapping[str, Tensor]:
+        """What is measured, after each epoch, of images that are kept apart: by name, a number an image [n].
+
+        The default is `loss`, the cross-entropy, and `accuracy`; of a generator it is `error`, how far off it
+        makes an image again of the code that it gives it (root mean square).
+        """
+        if isinstance(network, Decoder):
+            return {"error": network.error(images, labels)}
+        logits = network(images)
+        right = (logits.argmax(1) == labels).float()
+        return {"loss": cross_entropy(logits, labels, reduction="none"), "accuracy": right}
+
+    def train(self, model: Trainable, dataset: Dataset, course: Course) -> Trained:
         """A network trained on all samples, by the framework's loop.
 
         Raises:

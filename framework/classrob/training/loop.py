@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 
+from classrob.decoder import Decoder
 from classrob.errors import ClassrobError, StudyError
 from classrob.identity import digest, identity
 from classrob.live import Classifier
@@ -25,11 +25,11 @@ from classrob.training.optimising import augmented, optimizer_of, rate_of
 from classrob.training.shelf import Shelf, parted, shape_of
 
 if TYPE_CHECKING:
-    from classrob.parts import Dataset, Model
+    from classrob.parts import Dataset, Trainable
     from classrob.training.gradient import GradientRecipe
 
 
-def trained(recipe: GradientRecipe, model: Model, dataset: Dataset, course: Course) -> Trained:
+def trained(recipe: GradientRecipe, model: Trainable, dataset: Dataset, course: Course) -> Trained:
     """A network that the recipe has trained on all samples, or gone on with from the course's checkpoint.
 
     The caller's random state is left alone. A bar goes to standard error, if that is a terminal.
@@ -41,35 +41,38 @@ def trained(recipe: GradientRecipe, model: Model, dataset: Dataset, course: Cour
     """
     samples = opened(dataset, type(dataset).__name__)
     classes = len(samples.classes)
-    if classes < 2:
+    if classes < 2 and recipe.trains == "model":
         raise StudyError(f"a classifier needs two classes, but the data has {classes}")
     model = recipe.adapt(model).suited(shape_of(samples), classes, recipe.seed)
-    classifier = model.load(course.device)
+    network = model.load(course.device)
     learned, kept = parted(samples, course.held_out, recipe.seed)
-    shelf, held = (Shelf.of(samples, rows, classifier.fit) if rows else None for rows in (learned, kept))
+    shelf, held = (Shelf.of(samples, rows, network.fit) if rows else None for rows in (learned, kept))
     assert shelf is not None
-    _suits(classifier, shelf, classes)
+    _suits(network, shelf, classes)
     parts = [identity(one) for one in (recipe, model, dataset)]
     key = digest(*parts, dataset.model_dump(mode="json"), course.device, course.threads, course.held_out)
     checkpoint = None if course.folder is None else Checkpoint(course.folder, key)
-    loop = _Loop(recipe, classifier, shelf, held, course, checkpoint)
-    with _alone(course, recipe.seed), torch.enable_grad():
+    with network.learning() as module, _alone(course, recipe.seed), torch.enable_grad():
+        if not any(weight.requires_grad for weight in module.parameters()):
+            raise StudyError("the model has no weights to train")
+        loop = _Loop(recipe, network, module, shelf, held, course, checkpoint)
         loop.run()
-    classifier.module.eval()
-    return Trained(model, classifier, tuple(loop.progress.history), len(learned), len(kept))
+    return Trained(model, network, tuple(loop.progress.history), len(learned), len(kept))
 
 
-def _suits(classifier: Classifier, shelf: Shelf, classes: int) -> None:
-    """Refuse a network that cannot take the images, has no weights to train, or not a logit a class."""
+def _suits(network: Classifier | Decoder, shelf: Shelf, classes: int) -> None:
+    """Refuse a network that cannot take the images, or the classes."""
     images, _ = shelf.batch(torch.arange(min(len(shelf), 2)))
-    with classifier.frozen(), torch.no_grad():
-        logits = classifier(images.to(classifier.device))
+    if isinstance(network, Decoder):
+        if network.classes is not None and network.classes < classes:
+            raise StudyError(f"the generator knows {network.classes} classes, but the data has {classes}")
+        return
+    with network.frozen(), torch.no_grad():
+        logits = network(images.to(network.device))
     if logits.shape[1] != classes:
         raise StudyError(
             f"the model gives {logits.shape[1]} logits, but the data has {classes} classes: give it as many outputs"
         )
-    if not any(weight.requires_grad for weight in classifier.module.parameters()):
-        raise StudyError("the model has no weights to train")
 
 
 @contextmanager
@@ -91,7 +94,8 @@ def _alone(course: Course, seed: int) -> Iterator[None]:
 @dataclass
 class _Loop:
     recipe: GradientRecipe
-    classifier: Classifier
+    network: Classifier | Decoder
+    module: nn.Module
     shelf: Shelf
     held: Shelf | None
     course: Course
@@ -100,7 +104,6 @@ class _Loop:
 
     def __post_init__(self) -> None:
         recipe, count = self.recipe, len(self.shelf)
-        self.module = self.classifier.module
         self.draws = torch.Generator().manual_seed(recipe.seed)
         self.steps = max(1, -(-count // recipe.batch) - (count % recipe.batch == 1))
         self.optimizer = optimizer_of(recipe, self.module)
@@ -132,13 +135,14 @@ class _Loop:
             progress.position += 1
             progress.seconds += time.monotonic() - begin
             tick(1)
-            if time.monotonic() - self.saved > self.course.interval and progress.position < self.steps:
+            if self._due() and progress.position < self.steps:
                 self._save()
         mark = self._mark()
         progress.history.append(mark)
         progress.epoch, progress.position, progress.total = progress.epoch + 1, 0, 0.0
         progress.order = progress.order[:0]
-        self._save()
+        if self.course.each_epoch or self._due():
+            self._save()
         self.course.marked(mark)
 
     def _step(self, rows: Tensor) -> float:
@@ -168,15 +172,17 @@ class _Loop:
         return Mark(progress.epoch + 1, progress.seconds, {**values, **progress.memory})
 
     def _measured(self, held: Shelf) -> dict[str, float]:
-        """Loss and accuracy on the images that are kept apart."""
-        loss, right = 0.0, 0
-        with self.classifier.frozen(), torch.no_grad():
+        """Means over the images that are kept apart."""
+        total: dict[str, float] = {}
+        with self.network.frozen(), torch.no_grad():
             for rows in torch.arange(len(held)).split(256):
                 images, labels = (part.to(self.course.device) for part in held.batch(rows))
-                logits = self.classifier(images)
-                loss += float(cross_entropy(logits, labels, reduction="sum"))
-                right += int((logits.argmax(1) == labels).sum())
-        return {"held-out loss": loss / len(held), "held-out accuracy": right / len(held)}
+                for name, values in self.recipe.held(self.network, images, labels).items():
+                    total[name] = total.get(name, 0.0) + float(values.sum())
+        return {f"held-out {name}": value / len(held) for name, value in total.items()}
+
+    def _due(self) -> bool:
+        return time.monotonic() - self.saved > self.course.interval
 
     def _save(self) -> None:
         if self.checkpoint is not None:

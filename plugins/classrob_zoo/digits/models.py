@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import final
+from typing import cast, final
 
 from classrob.identity import identity
 from classrob.live import Classifier
 from classrob.parts import Model, Recipe
-from classrob.training.course import Course
+from classrob.training.kept import kept
 from classrob_base.digits import Digits
 from classrob_zoo.adversarial import PGDAdversarialTraining
-from classrob_zoo.digits.cache import kept
 from classrob_zoo.model import CNN
 from classrob_zoo.standard import StandardTraining
 
@@ -31,7 +30,7 @@ class StandardDigits(Model):
 
     def load(self, device: str) -> Classifier:
         """The network, in eval mode."""
-        return kept("digits-standard", self.ingredients(), lambda: _trained(_STANDARD), device)
+        return _kept("digits-standard", _STANDARD, device)
 
 
 @final
@@ -44,11 +43,11 @@ class AdversarialDigits(Model):
 
     def load(self, device: str) -> Classifier:
         """The network, in eval mode."""
-        return kept("digits-adversarial", self.ingredients(), lambda: _trained(_ADVERSARIAL), device)
+        return _kept("digits-adversarial", _ADVERSARIAL, device)
 
 
-def _trained(recipe: Recipe) -> Classifier:
-    return recipe.train(_MODEL, _DATA, Course()).classifier
+def _kept(name: str, recipe: Recipe, device: str) -> Classifier:
+    return cast(Classifier, kept(name, recipe, _MODEL, _DATA, device))
 
 
 def _made_of(recipe: Recipe) -> Mapping[str, str]:
