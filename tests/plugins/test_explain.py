@@ -324,6 +324,7 @@ def test_the_descent_finds_the_border_of_a_linear_model(momentum: float) -> None
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
     with torch.no_grad():
         module[1].weight.copy_(drawn(2, 64, seed=2) - 0.5)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        module[1].bias.zero_()  # pyright: ignore[reportCallIssue, reportArgumentType]
     classifier = Classifier(module)
     images = drawn(20, 1, 8, 8, seed=3)
     with torch.no_grad():
@@ -345,6 +346,7 @@ def test_down_to_chance_of_two_classes_is_the_border() -> None:
     classifier, images = Classifier(module), drawn(6, 1, 8, 8, seed=3)
     with torch.no_grad():
         module[1].weight.copy_(drawn(2, 64, seed=2) - 0.5)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        module[1].bias.zero_()  # pyright: ignore[reportCallIssue, reportArgumentType]
         labels = classifier(images).argmax(1)
     ends = [
         (lambda pair: pair[0].distance(pair[1]))(_searched(one, classifier, images, labels, 2.0))
