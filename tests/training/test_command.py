@@ -170,7 +170,8 @@ def test_without_other_data_the_card_says_what_there_is(cli: Call, here: Path) -
     assert "no image was kept from training" in Path("n.md").read_text()
     assert cli(*words, "--hold-out", "0.2", "--fresh").code == 0
     card = Path("n.md").read_text()
-    assert "On 8 images held out from training: " in card and ", accuracy " in card
+    assert "On 8 images held out from training: " in card
+    assert ", accuracy " in card
     assert not Path("n.toml").exists()
     assert cli(*words, "--hold-out", "0.2", "--test", "digits").code == 3  # ten classes there, four here
     assert cli(*words, "--fresh", "--test", "arrays", "--set", "test.path=d.npz").code == 0
