@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from classrob.live import constant
 from classrob_detectors.norms.graph import Graph, graph_of
 from classrob_detectors.norms.paths import Meeting, moved, pulled
 from classrob_detectors.norms.plan import Plan, planned
@@ -238,17 +239,8 @@ def _disagreeing(
 @contextmanager
 def _differentiable(module: nn.Module, parameters: Sequence[Tensor]) -> Iterator[None]:
     """Evaluation mode and gradients for all parameters, and everything as it was afterwards."""
-    modes = [(one, one.training) for one in module.modules()]
-    flags = [(p, p.requires_grad) for p in parameters]
-    try:
-        module.eval()
+    with constant(module), torch.inference_mode(False), torch.enable_grad():
         for p in parameters:
             if p.is_floating_point():
                 p.requires_grad_(True)
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for one, training in modes:
-            one.training = training
-        for p, flag in flags:
-            p.requires_grad_(flag)
+        yield
