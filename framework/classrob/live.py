@@ -163,8 +163,7 @@ def constant(module: nn.Module) -> Iterator[None]:
 class _Innermost(torch.autograd.Function):
     """Images with the channels innermost; the gradient comes back as the images lay.
 
-    Without this it would lie otherwise than all that a search combines it with, and every such operation
-    would take three times as long.
+    Otherwise every operation of a search that combines it with images would take three times as long.
     """
 
     @staticmethod
@@ -295,5 +294,7 @@ class Classifier:
     @contextmanager
     def learning(self) -> Iterator[nn.Module]:
         """The module to train, inside; in eval mode afterwards."""
-        yield self.module
-        self.module.eval()
+        try:
+            yield self.module
+        finally:
+            self.module.eval()

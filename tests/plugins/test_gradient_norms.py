@@ -204,7 +204,11 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
 @given(convolutions())
 def test_any_convolution(drawn: tuple[nn.Module, Tensor]) -> None:
     module, images = drawn
-    agree(module, images, loss=lambda z: z.sigmoid().flatten(1).square().sum(1))
+    # A transposed one with strides leaves rows that no pixel reaches. Where they lie as the samples of the probe do,
+    # samples cannot be told apart, and the slow way is taken.
+    gaps = isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+    slow = None if gaps and max(module.stride) > 1 else False
+    agree(module, images, slow, loss=lambda z: z.sigmoid().flatten(1).square().sum(1))
 
 
 @settings(max_examples=20, deadline=None)
