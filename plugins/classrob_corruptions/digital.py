@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from io import BytesIO
-from itertools import repeat
 from typing import ClassVar, final
 
 import numpy as np
 import torch
 from PIL import Image
+from simplejpeg import decode_jpeg
 from torch import Tensor
 
 from classrob.streams import Streams
@@ -25,14 +23,30 @@ class Pixelate(Corruption):
     large: ClassVar = ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,))
 
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
-        """The means of boxes of pixels, as Pillow has them, each spread over its place again."""
+        """The means of boxes of pixels, as Pillow has them, each spread over its place again.
+
+        Both work on whole lines, so the columns are lines for a while: a line is copied, a column gathered.
+        """
         height, width = images.shape[2:]
-        first, following, shares = _boxes(height, max(1, int(height * parameters[0])), images.device)
-        fewer = images.index_select(2, first)
-        for row, share in zip(following, shares, strict=True):
-            fewer.lerp_(images.index_select(2, row), share[:, None])
-        fewer = fewer @ _means(width, max(1, int(width * parameters[0])), images.device)
-        return torch.nn.functional.interpolate(fewer, size=(height, width), mode="nearest-exact")
+        lines = _averaged(images, max(1, int(height * parameters[0])))
+        columns = _averaged(lines.mT.contiguous(), max(1, int(width * parameters[0])))
+        lines = _enlarged(columns, width).mT.contiguous()
+        return _enlarged(lines, height)
+
+
+def _averaged(images: Tensor, fewer: int) -> Tensor:
+    """The means [n, c, fewer, w] of boxes of lines."""
+    first, following, shares = _boxes(images.shape[2], fewer, images.device)
+    means = images.index_select(2, first)
+    for line, share in zip(following, shares, strict=True):
+        means.lerp_(images.index_select(2, line), share[:, None])
+    return means
+
+
+def _enlarged(lines: Tensor, size: int) -> Tensor:
+    """So many lines, each a copy of the one whose place it lies in, [n, c, size, w]."""
+    places = (torch.arange(size, device=lines.device) + 0.5) * (lines.shape[2] / size)
+    return lines.index_select(2, places.long())
 
 
 @lru_cache(maxsize=64)
@@ -53,49 +67,52 @@ def _boxes(size: int, fewer: int, device: torch.device) -> tuple[Tensor, list[Te
     return torch.from_numpy(low).to(device), following, shares
 
 
-@lru_cache(maxsize=64)
-def _means(size: int, fewer: int, device: torch.device) -> Tensor:
-    """The same means along a line as a matrix [size, fewer], which is faster along the last dimension."""
-    line = torch.eye(size, device=device)
-    first, following, shares = _boxes(size, fewer, device)
-    means = line.index_select(1, first)
-    for column, share in zip(following, shares, strict=True):
-        means.lerp_(line.index_select(1, column), share)
-    return means
+#: So large that a float32's last bits, once this is added, are a level from 0 to 255, rounded to the nearest.
+ROUND = np.float32(1 << 23)
 
 
 @final
 class Jpeg(Corruption):
-    """Lossy compression, by Pillow on the processor, several images at once; the parameter is the quality."""
+    """Lossy compression, by Pillow and simplejpeg on the processor; the parameter is the quality."""
 
     small: ClassVar = ((80.0,), (65.0,), (58.0,), (50.0,), (40.0,))
     large: ClassVar = ((25.0,), (18.0,), (15.0,), (10.0,), (7.0,))
-    together: ClassVar[int] = 1 << 24
 
     def corrupt(self, images: Tensor, parameters: tuple[float, ...], streams: Streams) -> Tensor:
-        """Rounded to 8 bits, compressed and read again."""
-        quality, corrupted = round(parameters[0]), torch.empty(images.shape)
-        # Of a small image most time is Python's own, which threads cannot share.
-        threads = min(len(images), torch.get_num_threads()) if images[0].numel() >= 1 << 15 else 1
-        parts = images.cpu().tensor_split(threads), corrupted.tensor_split(threads), repeat(quality)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_compress, *parts))
-        return corrupted.to(images.device)
+        """Rounded to 8 bits, compressed and read again.
+
+        Pixels lie as Pillow keeps them, in words of four bytes, so that packing and unpacking are whole words'
+        work: on the way from and to float32 it costs as much as the compression itself, when done by bytes.
+        """
+        quality, n_channels = round(parameters[0]), images.shape[1]
+        levels = np.multiply(images.cpu().numpy(), np.float32(255.0))
+        levels += ROUND
+        bits = levels.view(np.uint32)
+        bits &= 255
+        words = bits[:, 0].astype("<u4")
+        for channel in range(1, n_channels):
+            words |= np.left_shift(bits[:, channel], 8 * channel, out=bits[:, channel])
+        for picture in words:
+            _compress(picture, n_channels, quality)
+        level = np.empty_like(words)
+        for channel in range(n_channels):
+            np.right_shift(words, 8 * channel, out=level)
+            level &= 255
+            levels[:, channel] = level.view(np.int32)
+        levels *= np.float32(1.0 / 255.0)
+        return torch.from_numpy(levels).to(images.device)
 
 
-def _compress(images: Tensor, into: Tensor, quality: int) -> None:
-    """Put images [n, c, h, w] through JPEG and write what comes back, on the processor.
+def _compress(picture: np.ndarray, channels: int, quality: int) -> None:
+    """Put a picture [h, w] of words, the channels in their lowest bytes, through JPEG.
 
-    By NumPy, one image at a time in the same memory: torch would share each step out over all threads.
+    By the coders alone, into the same memory. `Image.save` and `Image.open` also write and read headers, which for
+    a small image takes longest, and Pillow's decoder takes twice as long as simplejpeg's for the same values.
     """
-    pixels, found = images.numpy(), into.numpy()
-    levels = np.empty(pixels.shape[1:], np.float32)
-    picture = np.empty((*pixels.shape[2:], pixels.shape[1]), np.uint8)
-    for one, target in zip(pixels, found, strict=True):
-        np.rint(np.multiply(one, 255.0, out=levels), out=levels)
-        for channel, level in enumerate(levels):
-            picture[..., channel] = level
-        file = BytesIO()
-        Image.fromarray(picture if len(levels) > 1 else picture[..., 0]).save(file, "JPEG", quality=quality)
-        back = np.asarray(Image.open(file, formats=("JPEG",))).reshape(picture.shape)
-        np.multiply(back.transpose(2, 0, 1), np.float32(1.0 / 255.0), out=target)
+    if channels == 1:
+        whole = Image.fromarray(picture.astype(np.uint8))
+    else:
+        whole = Image.frombuffer("RGBX", picture.shape[::-1], picture, "raw", "RGBX", 0, 1)
+    file = whole.tobytes("jpeg", whole.mode, quality)
+    pixels = picture.view(np.uint8).reshape(*picture.shape, 4)
+    decode_jpeg(file, "RGBA", fastdct=False, fastupsample=False, buffer=pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,10 @@ from torch import Tensor
 #: What lies beyond the border: the last pixel again and again; the image mirrored with its last pixel
 #: repeated; or mirrored without.
 Border = Literal["nearest", "symmetric", "reflect"]
+
+
+#: So many lines of a filter at a time: a multiple of what a processor multiplies at once, and few beside an image.
+LINES = 64
 
 
 def inside(index: Tensor, size: int, border: Border) -> Tensor:
@@ -41,15 +45,34 @@ def bell(sigma: float, radius: int) -> Tensor:
     return weights / weights.sum()
 
 
+class Band(NamedTuple):
+    """Some lines of a filter's matrix, and those that enter them: result[lines] = weights @ image[near]."""
+
+    lines: slice
+    near: slice
+    weights: Tensor
+
+
 @lru_cache(maxsize=64)
-def line_filter(size: int, sigma: float, truncate: float, border: Border, device: torch.device) -> Tensor:
-    """The Gaussian along a line of pixels, border included, as a matrix [size, size]; cut at `truncate` · sigma."""
+def line_filter(
+    size: int, sigma: float, truncate: float, border: Border, device: torch.device
+) -> tuple[Band, ...]:
+    """The Gaussian along a line of pixels, border included, cut at `truncate` · sigma.
+
+    As a matrix [size, size], of which only a band beside the diagonal is not 0: so it comes in blocks of lines.
+    """
     radius = int(truncate * sigma + 0.5)
     matrix = torch.zeros(size, size, dtype=torch.float64)
     here = torch.arange(size)
     for step, weight in zip(range(-radius, radius + 1), bell(sigma, radius).tolist(), strict=True):
         matrix[here, inside(here + step, size, border)] += weight
-    return matrix.to(device, torch.float32)
+    bands = list[Band]()
+    for first in range(0, size, LINES):
+        lines = slice(first, min(first + LINES, size))
+        enters = matrix[lines].any(0).nonzero()[:, 0]
+        near = slice(int(enters[0]), int(enters[-1]) + 1)
+        bands.append(Band(lines, near, matrix[lines, near].to(device, torch.float32)))
+    return tuple(bands)
 
 
 def blurred(images: Tensor, sigma: float, truncate: float = 4.0, border: Border = "nearest") -> Tensor:
@@ -57,7 +80,8 @@ def blurred(images: Tensor, sigma: float, truncate: float = 4.0, border: Border 
     height, width = images.shape[2:]
     down = line_filter(height, sigma, truncate, border, images.device)
     across = line_filter(width, sigma, truncate, border, images.device)
-    return down @ (images @ across.T)
+    images = torch.cat([images[..., band.near] @ band.weights.T for band in across], 3)
+    return torch.cat([band.weights @ images[:, :, band.near] for band in down], 2)
 
 
 def disk(images: Tensor, radius: float) -> Tensor:

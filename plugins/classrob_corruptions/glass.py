@@ -49,9 +49,7 @@ def sources(streams: Streams, height: int, width: int, far: int) -> Tensor:
     beyond = (y + down).clamp_(0, height - 1) * width + (x + right).clamp_(0, width - 1)
     origin = torch.where(moves, beyond, pixels)
     follows = moves & moves[origin] & (origin > pixels)  # taken from a pixel that was reached before
-    while follows.any():
-        origin, follows = (
-            torch.where(follows, origin.gather(1, origin), origin),
-            follows & follows.gather(1, origin),
-        )
-    return origin
+    end = torch.where(follows, origin, pixels)
+    while not torch.equal(further := end.gather(1, end), end):
+        end = further
+    return origin.gather(1, end)

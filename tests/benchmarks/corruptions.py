@@ -2,9 +2,10 @@
 
     python tests/benchmarks/corruptions.py [--side 32] [--images 1000] [--only fog,jpeg] [--threads 2]
 
-Both use the parameters for 224 pixels, the only ones that the reference has. Ours takes
-and gives float32 tensors, the reference uint8 arrays, image by image: each its own form. One JSON object a
-corruption, with seconds for all images at all five severities, then one for the suite.
+Both use the parameters for 224 pixels, the only ones that the reference has, and both end in what a model takes,
+a float32 batch [n, c, h, w]. Ours begins there too; the reference takes and gives uint8 arrays, image by image, as a
+data set has them, and with `--arrays` its clock stops at those. One JSON object a corruption, with seconds for all
+images at all five severities, then one for the suite.
 """
 
 from __future__ import annotations
@@ -46,18 +47,25 @@ def pictures(count: int, side: int) -> np.ndarray:
     return np.stack(whole)
 
 
-def ours(threat: Any, images: torch.Tensor, streams: Streams) -> Iterator[np.ndarray]:
-    """What classrob makes of the images at each severity, float32 [n, h, w, c]."""
+def ours(threat: Any, images: torch.Tensor, streams: Streams) -> Iterator[torch.Tensor]:
+    """What classrob makes of the images at each severity, float32 [n, c, h, w]."""
     for severity in SEVERITIES:
-        yield threat.at(images, severity, streams).permute(0, 2, 3, 1).numpy()
+        yield threat.at(images, severity, streams)
 
 
 def theirs(name: str, whole: np.ndarray) -> Iterator[list[Any]]:
-    """What the reference makes of them."""
+    """What the reference makes of them, uint8 [h, w, c] each."""
     from imagecorruptions import corrupt  # pyright: ignore[reportMissingImports]
 
     for severity in SEVERITIES:
         yield [corrupt(image, severity=severity, corruption_name=name) for image in whole]
+
+
+def batched(made: Callable[[], Iterator[list[Any]]]) -> Iterator[torch.Tensor]:
+    """Arrays as a model takes them: float32 [n, c, h, w] in [0, 1]."""
+    for arrays in made():
+        levels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+        yield levels.to(torch.float32, memory_format=torch.contiguous_format).div_(255.0)
 
 
 def used_up(made: Callable[[], Iterator[Any]]) -> Callable[[], None]:
@@ -79,6 +87,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--only", default="")
+    parser.add_argument("--arrays", action="store_true", help="do not make batches of the reference's arrays")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(options.threads)
@@ -92,14 +101,20 @@ def main() -> None:
     for name in options.only.split(",") if options.only else names:
         threat = catalog.make("threat", f"corruption/{name}", {"side": 224})
         their = THEIRS.get(name, name.replace("-", "_"))
+        arrays = partial(theirs, their, whole)
         made = {
             "ours": partial(ours, threat, images, streams),
-            "theirs": partial(theirs, their, whole),
+            "theirs": partial(batched, arrays),
         }
         apart = np.mean(
-            [np.abs(255.0 * a - b).mean() for a, b in zip(made["ours"](), made["theirs"](), strict=True)]
+            [
+                255.0 * float((a - b).abs().mean())
+                for a, b in zip(made["ours"](), made["theirs"](), strict=True)
+            ]
         )
         work = {who: used_up(one) for who, one in made.items()}
+        if options.arrays:
+            work["theirs"] = used_up(arrays)
         seconds, _ = in_turn(work, options.rounds, CLOCKS[options.clock])
         ratio = [b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True)]
         say(

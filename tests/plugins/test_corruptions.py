@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -159,6 +160,21 @@ def test_pixelate_is_pillows() -> None:
         theirs = np.asarray(small.resize((48, 64), Image.Resampling.NEAREST), dtype=float)
         assert np.abs(ours - theirs).mean() < 0.6
         assert np.abs(ours - theirs).max() <= 1.01
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("height", "width", "n"), [(32, 32, 3), (40, 27, 300), (224, 200, 3)])
+def test_jpeg_is_a_file_of_pillows(channels: int, height: int, width: int, n: int) -> None:
+    clean = images(n, channels, height, width)
+    for severity, quality in enumerate((25, 18, 15, 10, 7), 1):
+        ours = make("jpeg", side=224).at(clean, severity, streams(n))
+        assert ours.dtype == torch.float32
+        for image, found in zip(clean[-2:], ours[-2:], strict=True):
+            levels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+            file = BytesIO()
+            Image.fromarray(levels if channels == 3 else levels[..., 0]).save(file, "JPEG", quality=quality)
+            theirs = np.asarray(Image.open(file)).reshape(levels.shape)
+            assert np.abs(found.permute(1, 2, 0).numpy() * 255 - theirs).max() < 1e-4
 
 
 def test_brightness_and_saturation_are_those_of_hsv() -> None:
