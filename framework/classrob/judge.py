@@ -38,6 +38,10 @@ class Verdict:
     proposed: Tensor
     broken: Tensor
 
+    def rows(self, some: slice) -> Verdict:
+        """Some of them."""
+        return Verdict(**{field.name: getattr(self, field.name)[some] for field in dataclasses.fields(self)})
+
     def worse(self, other: Verdict, rows: Tensor) -> Verdict:
         """The worse for the model of two verdicts; row i of `other` is on the same sample as `rows[i]`.
 

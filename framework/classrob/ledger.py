@@ -33,7 +33,7 @@ class Ledger:
     basis: np.ndarray = field(init=False)
     keep: frozenset[int] = frozenset()
     kept: dict[int, tuple[int, Tensor]] = field(default_factory=dict)
-    tried: list[tuple[int, int, Trial]] = field(default_factory=list)
+    tried: dict[tuple[int, int, str, int | None], Trial] = field(default_factory=dict)
     watch: frozenset[int] = frozenset()
     judged: dict[int, dict[int, Tensor]] = field(default_factory=dict)
 
@@ -95,12 +95,13 @@ class Ledger:
                 int(meter.backwards[k]),
                 int(meter.forwards[k]),
             )
-            self.tried.append((i, level, trial))
+            self.tried[i, level, member.name, member.goal] = trial
 
     def trials(self, ids: tuple[str, ...]) -> list[Trial]:
         """The members' own verdicts as rows, by sample, then by budget, in the order they were asked."""
         return [
-            trial._replace(sample=ids[i]) for i, _, trial in sorted(self.tried, key=lambda tried: tried[:2])
+            trial._replace(sample=ids[i])
+            for (i, *_), trial in sorted(self.tried.items(), key=lambda tried: tried[0][:2])
         ]
 
     def records(self, ids: tuple[str, ...]) -> list[Record]:

@@ -44,8 +44,9 @@ class Pool:
         """`goal` is the one class that counts as success; None: every class but the label does."""
         self.classifier, self.judged = classifier, classifier
         self.space, self.labels, self.streams, self.goal = space, labels, streams, goal
-        self.origin = space.centre() if start is None else start
-        self.fresh_start = start is None
+        centre = space.centre()
+        self.origin = centre if start is None else start
+        self.fresh_start = (self.origin == centre).reshape(len(centre), -1).all(1)
         self.answer = self.origin.clone()
         self.nearest = torch.full_like(space.budget, torch.inf)
         self.restart, self.age = torch.zeros_like(labels), torch.zeros_like(labels)
@@ -142,7 +143,7 @@ class Live:
     @property
     def fresh_start(self) -> Tensor:
         """bool [n]: does nothing better than a point of the attack's own choice exist to begin at?"""
-        return (self.restart > 0) | self.pool.fresh_start
+        return (self.restart > 0) | self.pool.fresh_start[self.index]
 
     @property
     def proof(self) -> Tensor:

@@ -23,6 +23,7 @@ from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier, Meter
 from classrob.parts import Attack, Certifier
 from classrob.space import Space
+from classrob.spotcheck import SpotChecks
 from classrob.streams import Streams
 
 
@@ -76,7 +77,6 @@ class Sweep:
             for level in reversed(range(len(self.budgets))):
                 self.ledger.write(clean, i, i, level, "found")
         self._descend(everyone[~broken])
-        self._check_implied()
         self._check_proven()
         return self.ledger
 
@@ -90,10 +90,16 @@ class Sweep:
                 self.ledger.write(verdict, k, i, level, "found" if verdict.broken[k] else "stood")
 
     def _descend(self, samples: np.ndarray) -> None:
-        """From the largest budget down to the first that a sample withstands, or (exhaustive) to the last."""
+        """From the largest budget down to the first that a sample withstands, or (exhaustive) to the last.
+
+        Spot checks go along with the rounds, since a few rows take as long as many.
+        """
         samples, levels, start = self._unproven(*self._scouted(samples))
-        while len(samples):
-            verdict = self._attempt(samples, levels, start)
+        checks = SpotChecks.drawn(self.streams, len(self.budgets), self.spot_check)
+        while len(samples) + len((due := checks.due(self._implied(samples, levels)))[0]):
+            verdict = self._round(samples, levels, start, *due)
+            checks.note(*due, verdict.rows(slice(len(samples), None)))
+            verdict = verdict.rows(slice(len(samples)))
             broken = verdict.broken.numpy()
             for k in np.flatnonzero(~broken).tolist():
                 self.ledger.write(verdict, k, int(samples[k]), int(levels[k]), "stood")
@@ -103,6 +109,7 @@ class Sweep:
             for k in np.flatnonzero(~broken & ~on):
                 self.ledger.basis[samples[k], self.proof[samples[k]] + 1 : levels[k]] = "implied"
             samples, levels, start = self._below(samples, lowest, verdict, on)
+        checks.enter(self.ledger)
         self._carry_upwards()
 
     def _scouted(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
@@ -180,16 +187,29 @@ class Sweep:
             space.shrink(z, (space.budget / space.distance(z).clamp_min(1e-12)).clamp(max=1.0))
         )
 
-    def _check_implied(self) -> None:
-        """Attack a seeded share of the implied verdicts; the draw is the sample's own."""
-        draw = self.streams.fork("spot-check").uniform(len(self.budgets)).cpu().numpy()
-        rows, levels = np.nonzero((self.ledger.basis == "implied") & (draw < self.spot_check))
-        if not len(rows):
-            return
-        verdict = self._attempt(rows, levels, None)
-        for k, (i, level) in enumerate(zip(rows.tolist(), levels.tolist(), strict=True)):
-            self.ledger.write(verdict, k, i, level, "refuted" if verdict.broken[k] else "confirmed")
-        self._carry_upwards()
+    def _implied(self, samples: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """bool [n, levels]: what is implied, or about to be by samples that are attacked at `levels`.
+
+        Whom a scout has led below its distance, nearly always stands there.
+        """
+        implied = self.ledger.basis == "implied"
+        if not self.exhaustive and self._members(scouts=True):
+            for i, level in zip(samples.tolist(), levels.tolist(), strict=True):
+                implied[i, self.proof[i] + 1 : level] = True
+        return implied
+
+    def _round(
+        self,
+        samples: np.ndarray,
+        levels: np.ndarray,
+        start: Tensor | None,
+        more: np.ndarray,
+        at: np.ndarray,
+    ) -> Verdict:
+        """Attack samples at levels and after them, from nothing, `more` samples at levels to be checked."""
+        if start is not None and len(more):
+            start = torch.cat([start, self._space(more, at).centre()])
+        return self._attempt(np.concatenate([samples, more]), np.concatenate([levels, at]), start)
 
     def _check_proven(self) -> None:
         """Attack a seeded share of the certified samples; none that is certified may ever break."""

@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from classrob.ensemble import Ensemble, Member
 from classrob.errors import PluginError, StudyError
 from classrob.judge import admitted, judge
 from classrob.live import Batch, Classifier, Meter
 from classrob.parts import Attack
 from classrob.search import Live, State, StepwiseAttack
+from classrob.space import Space
+from classrob.spotcheck import SpotChecks
 from classrob.streams import Streams
 from classrob.sweep import Sweep
 from classrob_base.none import NoAttack
@@ -151,6 +154,73 @@ def test_spot_checks_confirm_or_refute_and_carry_upwards(setting: Setting) -> No
     assert (checked.basis == "confirmed").any()
     broken = checked.predicted != checked.labels.numpy()[:, None]
     assert (np.diff(broken.astype(int), axis=1) >= 0).all(), "broken at a budget, but not at a larger one"
+
+
+class _Pixels(Attack):
+    """Moves every pixel by a share of the budget, the right way; writes down what it was asked for."""
+
+    share: float = 1.0
+    asked: list[tuple[int, int]] = []  # noqa: RUF012 a field of pydantic's, copied for each
+
+    def search(
+        self, classifier: Classifier, space: Any, batch: Batch, streams: Streams, start: Tensor | None
+    ) -> Tensor:
+        fresh = 0 if start is None else int((start == 0.0).flatten(1).all(1).sum())
+        self.asked.append((len(batch), fresh))
+        towards = torch.where(batch.labels == 1, -1.0, 1.0) * space.budget * self.share
+        return towards[:, None, None, None].expand(batch.images.shape)
+
+
+class _Scouted(Ensemble):
+    """A scout that finds the smallest distances, and one member."""
+
+    pixels: _Pixels
+
+    def attacks(self, classes: int, space: Space) -> list[Member]:
+        return [Member("scout", PGD(steps=5), scout=True), Member("member", self.pixels)]
+
+
+def test_after_a_scout_spot_checks_take_no_round_of_their_own(setting: Setting) -> None:
+    setting.classifier.batch_size = 1000
+    member = _Pixels()
+    ledger = sweep(setting, _Scouted(pixels=member), spot_check=1.0).run()
+    assert len(member.asked) == 1
+    checked = np.isin(ledger.basis, ("confirmed", "refuted"))
+    assert member.asked[0][1] >= int(checked.sum()) > N
+    assert not (ledger.basis == "implied").any()
+
+
+def test_a_check_that_came_too_early_says_nothing_new(setting: Setting) -> None:
+    """The scout finds nothing, so all are attacked at the top and most break: levels below settle themselves."""
+    setting.classifier.batch_size = 1000
+
+    class Blind(_Scouted):
+        def attacks(self, classes: int, space: Space) -> list[Member]:
+            return [Member("scout", NoAttack(), scout=True), Member("member", self.pixels)]
+
+    with_checks = sweep(setting, Blind(pixels=_Pixels()), spot_check=1.0).run()
+    without = sweep(setting, Blind(pixels=_Pixels())).run()
+    assert (with_checks.predicted == without.predicted).all()
+    settled = without.basis != "implied"
+    assert (with_checks.basis[settled] == without.basis[settled]).all()
+    assert set(with_checks.basis[~settled]) == {"confirmed"}
+    keys = [(t.sample, t.budget, t.attack, t.goal) for t in with_checks.trials(setting.batch.ids)]
+    assert len(keys) == len(set(keys))
+
+
+def test_what_a_check_breaks_is_found_though_another_attack_let_it_stand(setting: Setting) -> None:
+    ledger = sweep(setting, NoAttack(), budgets=(0.05, 0.1)).run()
+    row = int(np.flatnonzero((ledger.basis[:, 1] == "stood") & (setting.truth < 0.1))[0])
+    space = LinfBall(torch.full((N,), 0.1), setting.batch.images)
+    towards = torch.where(setting.batch.labels == 1, -0.1, 0.1)[:, None, None, None]
+    verdict = judge(setting.classifier, space, setting.batch, towards.expand(setting.batch.images.shape))
+    checks = SpotChecks(np.ones((N, 2), bool))
+    rows, levels = np.arange(N), np.ones(N, int)
+    checks.note(rows, levels, verdict)
+    checks.enter(ledger)
+    assert ledger.basis[row, 1] == "found"
+    assert not checks.waiting[:, 1].any()
+    assert checks.waiting[:, 0].all()
 
 
 def test_the_judge_trusts_no_witness(setting: Setting) -> None:
