@@ -42,7 +42,7 @@ def test_a_call_that_costs_more_than_its_images_gets_many_of_them() -> None:
 
 def test_images_that_cost_all_stay_few() -> None:
     with limited(1):
-        assert tuned(Classifier(Pretending(0.0, 0.002)), IMAGES, None).batch_size == 16
+        assert tuned(Classifier(Pretending(0.0, 0.005)), IMAGES, None).batch_size == 16
 
 
 def test_the_number_is_put_back_after_an_error() -> None:
