@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import gammaln, ndtr, ndtri
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.intervals import ALPHA, rates
 from classrob.statistics.significance import holm
@@ -90,12 +91,12 @@ class WeakClasses(Metric):
     `weak-classes` and `strong-classes`, how many classes are significantly below and above the others.
     """
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """Over all, then for each class that has samples; nothing with fewer than two of these."""
-        n = table.of_class()
+        found, n = Columnar(Score), table.of_class()
         there = np.flatnonzero(n)
         if len(there) < 2:
-            return
+            return found
         hits, n = table.of_class(table["predicted"] == table["label"])[there], n[there]
         others, of = hits.sum() - hits, n.sum() - n
         apart, low, high = difference(hits, n, others, of)
@@ -103,7 +104,7 @@ class WeakClasses(Metric):
         more = needed(hits, n, others, of, len(there))
         sure = p <= ALPHA
         for name, side in (("weak-classes", apart < 0), ("strong-classes", apart > 0)):
-            yield Score(None, name, float((sure & side).sum()), None, None, len(there))
+            found.append(Score(None, name, float((sure & side).sum()), None, None, len(there)))
         more = np.where(sure, np.nan, more)
         # the farther end of the difference takes the fewest samples; the nearer the most, unless 0 lies between:
         # then any number may be what it takes, and the one end there is has all of the 5 %
@@ -112,13 +113,19 @@ class WeakClasses(Metric):
         far = np.where(low * high > 0, far, np.minimum(far, wide))
         most, fewest = (needed(hits, n, others, of, len(there), end) for end in (near, far))
         most = np.where(low * high > 0, most, np.nan)
-        columns = (column.tolist() for column in (there, apart, low, high, p, more, fewest, most, n))
-        for index, value, least, largest, chance, lacking, few, many, size in zip(*columns, strict=True):
-            label = table.classes[index]
-            yield Score(label, "class-difference", value, least, largest, size)
-            yield Score(label, "class-difference-p", chance, None, None, size)
-            if lacking == lacking:  # not NaN
-                yield Score(label, "samples-needed", lacking, few, many if many == many else None, size)
+        none, names = (
+            np.full(len(there), np.nan),
+            ("class-difference", "class-difference-p", "samples-needed"),
+        )
+        value, low, high = (
+            np.stack(three, 1).reshape(-1)
+            for three in ((apart, p, more), (low, none, fewest), (high, none, most))
+        )
+        kept = np.flatnonzero(~np.isnan(value))  # the rest lack nothing
+        label, name = np.array(table.classes, dtype=object)[there], np.array(names, dtype=object)
+        which, what = np.divmod(kept, 3)
+        found.stack(len(kept), label[which], name[what], value[kept], low[kept], high[kept], n[which])
+        return found
 
 
 @final
