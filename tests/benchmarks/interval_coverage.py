@@ -55,7 +55,7 @@ def many(random: Random, draws: int) -> Found:
 
 def agreements(random: Random, draws: int) -> Found:
     """Accuracy with CFPS, true correlations from −0.9 to 0.9."""
-    cases = product((3, 5, 10, 20), (20, 100), (-0.9, -0.5, 0.0, 0.5, 0.9), ((0.3, 0.9), (0.75, 0.98)))
+    cases = product((4, 5, 10, 20), (20, 100), (-0.9, -0.5, 0.0, 0.5, 0.9), ((0.3, 0.9), (0.75, 0.98)))
     for k, n, correlation, span in cases:
         for _ in range(draws):
             matrix = world(random, k, correlation, *span)
@@ -73,7 +73,7 @@ def agreements(random: Random, draws: int) -> Found:
 
 def persistence(random: Random, draws: int) -> Found:
     """Ranks under two and three threats, under which the same samples are hard."""
-    cases = product((3, 5, 10, 20), (2, 3), (20, 100), (0.0, 0.5, 0.8), ((0.3, 0.6), (0.6, 0.38)))
+    cases = product((4, 5, 10, 20), (2, 3), (20, 100), (0.0, 0.5, 0.8), ((0.3, 0.6), (0.6, 0.38)))
     for k, m, n, correlation, (least, span) in cases:
         label = np.repeat(np.arange(k), n)
         for _ in range(draws):

@@ -14,7 +14,7 @@ from scipy import stats
 from classrob.statistics.classes import Classes
 from classrob.statistics.intervals import rate, rates
 from classrob.statistics.mixing import mixing
-from classrob.statistics.ranks import agreements, correlations
+from classrob.statistics.ranks import _ends, agreements, correlations
 from classrob.statistics.significance import holm
 from classrob.statistics.smallest import smallest
 from classrob.statistics.spread import measures, spread
@@ -178,6 +178,20 @@ def test_concordance_is_kendalls() -> None:
     assert value[-1] == pytest.approx(wanted)
     assert (low <= value).all()
     assert (value <= high).all()
+
+
+def test_three_classes_have_no_interval_and_five_the_one_nearest_to_95_percent() -> None:
+    seen = np.array([[0.1, 0.9], [0.5, 0.4], [0.9, 0.5], [0.2, 0.7], [0.6, 0.6]])
+    noise = np.tile(0.01 * np.eye(2), (5, 1, 1))
+    value, low, high = agreements(seen[:3], noise[:3], np.ones(3))
+    assert value[0] == pytest.approx(-0.5)
+    assert np.isnan([low, high]).all()
+    value, low, high = agreements(seen, noise, np.ones(5))
+    assert -1 <= low[0] <= value[0] <= high[0] <= 1
+    # draws of −1 (4 %), 0 (93.5 %) and 1 (2.5 %): leaving out the last two and a half, or the first four, or neither
+    found = _ends(np.repeat([-1.0, 0.0, 1.0], [40, 935, 25])[:, None])
+    assert [float(end[0]) for end in found] == [0.0, 1.0]
+    assert [float(end[0]) for end in _ends(np.ones((9, 1)))] == [1.0, 1.0]
 
 
 def world(random: np.random.Generator, k: int, correlation: float, low: float, high: float) -> Array:
