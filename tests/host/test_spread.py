@@ -67,6 +67,33 @@ def test_ends_enclose_the_value_whatever_the_order(
     assert [one.value for one in found] == pytest.approx(measures(hits / n).tolist())
 
 
+@settings(deadline=None, max_examples=10)
+@given(
+    st.lists(st.sampled_from([(0, 1), (1, 1), (0, 9), (4, 9), (9, 9), (30, 40)]), min_size=51, max_size=55)
+)
+def test_ends_of_many_classes_enclose_the_value_too(counts: list[tuple[int, int]]) -> None:
+    hits, n = np.array(counts).T
+    for value, least, most in spread(hits, n):
+        assert 0 <= least <= value <= most <= 1
+
+
+def test_ends_of_many_classes_without_noise_or_difference() -> None:
+    for hits, n in ((0, 1), (1, 1), (0, 50), (50, 50), (25, 50)):
+        for value, least, most in spread(np.full(60, hits), np.full(60, n)):
+            assert (value, least) == (0, 0)
+            assert most < 1
+
+
+def test_the_gini_coefficient_of_two_camps_is_not_taken_for_that_of_a_bell() -> None:
+    """Of 1,000 classes of fifty; a distribution of the same standard deviation alone lies too high."""
+    random, held = np.random.default_rng(2), []
+    true, n = TRUTHS["two camps"](1000), np.full(1000, 50)
+    for _ in range(30):
+        _, low, high = spread(random.binomial(n, true), n).gini
+        held.append(low <= measures(true)[2] <= high)
+    assert np.mean(held) >= 0.8
+
+
 @given(st.integers(1, 200), st.data())
 @settings(deadline=None, max_examples=40)
 def test_the_smallest_of_one_rate_has_the_interval_of_a_rate(n: int, data: st.DataObject) -> None:
