@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 #: Sizes are looked for up to so many standard errors above the threshold.
 FAR = 30.0
 #: So many sizes are tried; between two of them an end is interpolated.
-STEPS = 400
+STEPS = 200
 
 
 def untold(seen: Array, threshold: float) -> tuple[Array, Array]:
@@ -56,7 +56,7 @@ def _quantile(share: Array, size: Array, threshold: float) -> Array:
     """The seen sizes [m] below which these shares [m] lie, of true sizes [m], given that none is above a threshold."""
     low, high = np.zeros_like(size), np.full_like(size, threshold)
     wanted = share * _below(high, size)
-    for _ in range(50):
+    for _ in range(36):
         middle = (low + high) / 2
         under = _below(middle, size) < wanted
         low, high = np.where(under, middle, low), np.where(under, high, middle)
