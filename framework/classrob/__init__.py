@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from classrob.columnar import Columnar as Columnar
     from classrob.component import Component as Component
     from classrob.decoder import Decoder as Decoder
     from classrob.ensemble import Ensemble as Ensemble
@@ -66,6 +67,7 @@ _HOME = {
     "Classifier": "live",
     "ClassrobError": "errors",
     "Code": "fields",
+    "Columnar": "columnar",
     "Component": "component",
     "Course": "training.course",
     "Dataset": "parts",

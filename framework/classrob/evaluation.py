@@ -58,7 +58,7 @@ class Run:
     def rows(self) -> list[Row]:
         """The scores, as `classrob show` has them."""
         with Results.open(self.folder) as results:
-            return scores(results, Catalog.installed())
+            return list(scores(results, Catalog.installed()))
 
     def scores(self) -> pd.DataFrame:
         """The scores as a pandas DataFrame, one row a number.

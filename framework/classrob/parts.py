@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections.abc
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -252,8 +252,8 @@ class Metric(Part):
         """
 
     @abstractmethod
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
-        """Scores of what the scope says; `clean` holds the same model and data without a threat."""
+    def compute(self, table: Table, clean: Table) -> Iterable[Score]:
+        """Scores of what the scope says, many best as a `Columnar`; `clean` is the same without a threat."""
 
 
 class Generator(Trainable):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.intervals import rate, rates
 from classrob.statistics.smallest import smallest
@@ -26,14 +27,15 @@ def _share(label: str | None, name: str, hits: int, n: int) -> Score:
     return Score(label, name, hits / n, low, high, n)
 
 
-def _shares(
-    labels: Sequence[str], name: str, hits: np.ndarray[Any, Any], n: np.ndarray[Any, Any]
-) -> Iterator[Score]:
-    """A rate for each label, none of them of nothing."""
-    low, high = rates(hits, n)
-    columns = (hits / n, low, high, n)
-    for label, *rest in zip(labels, *(column.tolist() for column in columns), strict=True):
-        yield Score(label, name, *rest)
+def _add_shares(
+    found: Columnar[Score],
+    labels: Sequence[str],
+    name: str,
+    hits: np.ndarray[Any, Any],
+    n: np.ndarray[Any, Any],
+) -> None:
+    """Add a rate for each label, none of them of nothing."""
+    found.stack(len(labels), labels, name, hits / n, *rates(hits, n), n)
 
 
 def _by_class(
@@ -45,11 +47,12 @@ def _by_class(
     return [table.classes[i] for i in there], table.of_class(mask)[there], n[there]
 
 
-def _rates(table: Table, name: str, mask: np.ndarray[Any, Any]) -> Iterator[Score]:
+def _rates(table: Table, name: str, mask: np.ndarray[Any, Any]) -> Columnar[Score]:
     """The share of rows that a mask keeps: of all, then of each class."""
     names, hits, n = _by_class(table, mask)
-    yield _share(None, name, int(hits.sum()), int(n.sum()))
-    yield from _shares(names, name, hits, n)
+    found = Columnar(Score, [_share(None, name, int(hits.sum()), int(n.sum()))])
+    _add_shares(found, names, name, hits, n)
+    return found
 
 
 def _right(table: Table) -> np.ndarray[Any, Any]:
@@ -60,9 +63,9 @@ def _right(table: Table) -> np.ndarray[Any, Any]:
 class Accuracy(Metric):
     """Share of samples classified right; under a threat, robust accuracy. Per class and over all."""
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """All classes together, then each."""
-        yield from _rates(table, "accuracy", _right(table))
+        return _rates(table, "accuracy", _right(table))
 
 
 @final
@@ -71,10 +74,11 @@ class CertifiedAccuracy(Metric):
 
     columns: ClassVar[frozenset[str]] = frozenset({"label", "basis"})
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """All classes together, then each."""
-        if table.certified:
-            yield from _rates(table, "certified-accuracy", table["basis"] == "certified")
+        if not table.certified:
+            return Columnar(Score)
+        return _rates(table, "certified-accuracy", table["basis"] == "certified")
 
 
 @final
@@ -101,32 +105,33 @@ class ClassGap(Metric):
             yield Score(None, "class-gap", *spread(hits, n).gap, int(n.sum()))
 
 
-def _shares_of_errors(table: Table, name: str, column: str) -> Iterator[Score]:
+def _shares_of_errors(table: Table, name: str, column: str) -> Columnar[Score]:
     """Each class's share of all misclassified samples: by what they are taken for, or what they are."""
     wrong = table[column][~_right(table)]
-    if len(wrong):
-        count = np.bincount(wrong, minlength=len(table.classes))
-        yield from _shares(table.classes, name, count, np.full(len(count), len(wrong)))
-    else:
-        yield from (_share(label, name, 0, 0) for label in table.classes)
+    if not len(wrong):
+        return Columnar(Score, (_share(label, name, 0, 0) for label in table.classes))
+    found = Columnar(Score)
+    count = np.bincount(wrong, minlength=len(table.classes))
+    _add_shares(found, table.classes, name, count, np.full(len(count), len(wrong)))
+    return found
 
 
 @final
 class ClassFalsePositiveScore(Metric):
     """CFPS: of all misclassified samples, the share taken for this class. n counts the errors."""
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """One score a class; undefined without errors."""
-        yield from _shares_of_errors(table, "cfps", "predicted")
+        return _shares_of_errors(table, "cfps", "predicted")
 
 
 @final
 class ClassFalseNegativeScore(Metric):
     """CFNS: of all misclassified samples, the share that belongs to this class. n counts the errors."""
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """One score a class; undefined without errors."""
-        yield from _shares_of_errors(table, "cfns", "label")
+        return _shares_of_errors(table, "cfns", "label")
 
 
 @final
@@ -135,13 +140,13 @@ class FlipRate(Metric):
 
     columns: ClassVar[frozenset[str]] = frozenset({"sample", "label", "predicted"})
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """All classes together, then each; nothing for the unperturbed images themselves."""
         if table.budget is None:
-            return
+            return Columnar(Score)
         before = table.find(clean)
         rows = table.where(before >= 0)
-        yield from _rates(rows, "flip-rate", rows["predicted"] != clean["predicted"][before[before >= 0]])
+        return _rates(rows, "flip-rate", rows["predicted"] != clean["predicted"][before[before >= 0]])
 
 
 @final

@@ -9,12 +9,15 @@ and the distances are the smallest that were judged, which can only make the are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from typing import Any, ClassVar, final
 
 import numpy as np
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.intervals import ALPHA
 from classrob.table import Score, Table
@@ -26,6 +29,9 @@ DRAWS = 4000
 PLACES = 100
 #: So many classes are drawn at a time; their random areas are held together.
 TOGETHER = 64
+#: So many such parts at once, each in a thread, and so many curves in a product, which is too small for numpy to
+#: start threads of its own: these would stand in the way.
+THREADS, BLOCK = min(4, os.cpu_count() or 1), 40
 
 
 def area(distance: np.ndarray[Any, Any], largest: float, guess: float) -> tuple[float, float, float]:
@@ -59,36 +65,48 @@ def areas(
     m, n = distances.shape
     gaps = np.diff(np.sort(np.minimum(distances, largest)), prepend=0.0, append=largest)
     value = gaps @ np.maximum(1 - np.arange(n + 1) / n - guess, 0)
-    curves = _curves(n, guess)
-    ends = np.empty((2, m))
-    for at in range(0, m, TOGETHER):
-        part = gaps[at : at + TOGETHER]
-        drawn = [np.stack([_weights(one, shift, len(curves)) for one in part]) @ curves for shift in (1, 0)]
-        middle = (drawn[0] + drawn[1]) / 2
-        ordered = np.sort(
-            np.concatenate([*drawn, middle, middle], 1), 1
-        )  # faster than looking for two quantiles
-        for end, tail in zip(ends, (ALPHA / 2, 1 - ALPHA / 2), strict=True):
-            end[at : at + TOGETHER] = _quantile(ordered, tail)
-    return value, np.minimum(ends[0], value), np.maximum(ends[1], value)
+    parts = [gaps[at : at + TOGETHER] for at in range(0, m, TOGETHER)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        low, high = np.concatenate(list(pool.map(partial(_ends, _curves(n, guess)), parts)), 1)
+    return value, np.minimum(low, value), np.maximum(high, value)
 
 
-def _quantile(ordered: np.ndarray[Any, Any], share: float) -> np.ndarray[Any, Any]:
-    """[m]: the point below which that share lies, of numbers [m, n] that rise."""
-    place, beyond = divmod(share * (ordered.shape[1] - 1), 1)
-    near, far = ordered[:, int(place)], ordered[:, min(int(place) + 1, ordered.shape[1] - 1)]
-    return near + beyond * (far - near)
+def _ends(curves: np.ndarray[Any, Any], gaps: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[2, m]: the ends of the intervals of the areas under curves, with gaps [m, n + 1]."""
+    blocks, places, block = curves.shape
+    drawn = np.empty((len(gaps), 4, blocks, block))
+    for i, shift in enumerate((1, 0)):
+        np.matmul(_weights(gaps, shift, places), curves, out=drawn[:, i].swapaxes(0, 1))
+    np.add(drawn[:, 0], drawn[:, 1], out=drawn[:, 2])
+    drawn[:, 2] /= 2
+    drawn[:, 3] = drawn[:, 2]
+    return _quantiles(drawn.reshape(len(gaps), -1), (ALPHA / 2, 1 - ALPHA / 2))
+
+
+def _quantiles(numbers: np.ndarray[Any, Any], shares: tuple[float, ...]) -> np.ndarray[Any, Any]:
+    """[s, m]: the points below which these shares lie, of each line of numbers [m, n], which are moved about."""
+    last = numbers.shape[1] - 1
+    places = [divmod(share * last, 1) for share in shares]
+    sides = [(int(place), min(int(place) + 1, last)) for place, _ in places]
+    numbers.partition(sorted({place for side in sides for place in side}), 1)
+    return np.stack(
+        [
+            numbers[:, near] + beyond * (numbers[:, far] - numbers[:, near])
+            for (near, far), (_, beyond) in zip(sides, places, strict=True)
+        ]
+    )
 
 
 @lru_cache(maxsize=8)
 def _curves(n: int, guess: float) -> np.ndarray[Any, Any]:
-    """[p, DRAWS]: accuracy beyond a guess at p even places from 0 to n + 1 among n samples.
+    """[b, p, BLOCK]: accuracy beyond a guess at p even places from 0 to n + 1 among n samples, in b · BLOCK curves.
 
     The same draws whenever n is the same, so that an interval is a function of the rows.
     """
     places = min(n + 1, PLACES)
     steps = _steps((n + 1) / places)[:places]
-    return np.maximum(np.concatenate([np.ones((1, DRAWS)), 1 - steps / steps[-1]]) - guess, 0)
+    curves = np.maximum(np.concatenate([np.ones((1, DRAWS)), 1 - steps / steps[-1]]) - guess, 0)
+    return np.ascontiguousarray(curves.reshape(places + 1, -1, BLOCK).swapaxes(0, 1))
 
 
 @lru_cache(maxsize=4)
@@ -98,12 +116,16 @@ def _steps(samples: float) -> np.ndarray[Any, Any]:
 
 
 def _weights(gaps: np.ndarray[Any, Any], shift: int, places: int) -> np.ndarray[Any, Any]:
-    """[places]: how far the gaps weigh at each place, when gap j has the accuracy at sample j + shift."""
-    at = (np.arange(len(gaps)) + shift) * ((places - 1) / len(gaps))
+    """[m, places]: how far the gaps [m, n] weigh at each place, when gap j has the accuracy at sample j + shift."""
+    m, n = gaps.shape
+    at = (np.arange(n) + shift) * ((places - 1) / n)
     place = at.astype(np.int64)
     beyond = at - place
-    here = np.bincount(place, gaps * (1 - beyond), places)
-    return here + np.bincount(place + 1, gaps * beyond, places)[:places]
+    line = (places + 1) * np.arange(m)[:, None]
+    found = np.zeros((2, m * (places + 1)))
+    for i, (cell, share) in enumerate(((place, 1 - beyond), (place + 1, beyond))):
+        found[i] = np.bincount((line + cell).reshape(-1), (gaps * share).reshape(-1), m * (places + 1))
+    return found.sum(0).reshape(m, places + 1)[:, :places]
 
 
 @final
@@ -117,20 +139,18 @@ class AccuracyRobustnessArea(Metric):
     scope: ClassVar = "sweep"
     columns: ClassVar[frozenset[str]] = COLUMNS
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """One score over all samples, one for each class; n counts samples."""
-        yield from area_scores(list(groups(table)), len(table.classes), "ara")
+        return area_scores(list(groups(table)), len(table.classes), "ara")
 
 
-def area_scores(found: Sequence[Group], classes: int, name: str) -> Iterator[Score]:
+def area_scores(found: Sequence[Group], classes: int, name: str) -> Columnar[Score]:
     """The areas of groups of samples with one largest budget, against a guess among so many classes."""
-    alike: dict[int, list[int]] = {}
-    for place, group in enumerate(found):
-        alike.setdefault(len(group.distance), []).append(place)
-    scores: dict[int, Score] = {}
-    for n, places in alike.items():
-        distances = np.stack([found[place].distance for place in places])
-        measured = areas(distances, found[0].largest, 1 / classes)
-        for place, value, low, high in zip(places, *(ends.tolist() for ends in measured), strict=True):
-            scores[place] = Score(found[place].label, name, value, low, high, n)
-    yield from (scores[place] for place in range(len(found)))
+    scores, measured = Columnar(Score), np.empty((3, len(found)))
+    n = np.array([len(group.distance) for group in found], np.int64)
+    for size in np.unique(n).tolist():
+        alike = np.flatnonzero(n == size)
+        distances = np.stack([found[place].distance for place in alike.tolist()])
+        measured[:, alike] = areas(distances, found[0].largest, 1 / classes)
+    scores.stack(len(found), [group.label for group in found], name, *measured, n)
+    return scores

@@ -113,11 +113,15 @@ class Cloud:
 
 @dataclass(frozen=True)
 class Means:
-    """A quantity of every class and of all: its value, standard error and sample size, each [K + 1], all last."""
+    """A quantity of every class and of all: its value, standard error and sample size, each [K + 1], all last.
+
+    `skew` is the skewness of the value's own distribution, 0 where it is not known.
+    """
 
     value: Array
     error: Array
     n: Array
+    skew: Array
 
     def scores(
         self, cloud: Cloud, name: str, least: float = -np.inf, most: float = np.inf
@@ -127,18 +131,31 @@ class Means:
         for i in (k, *range(k)):
             if self.n[i] and np.isfinite(self.value[i]):
                 label = None if i == k else cloud.names[i]
-                low, high = within(self.value[i], self.error[i], int(self.n[i]), least, most)
+                one = float(self.value[i]), float(self.error[i]), int(self.n[i])
+                low, high = within(*one, least, most, float(self.skew[i]))
                 yield Score(label, name, float(self.value[i]), low, high, int(self.n[i]))
 
 
 def within(
-    value: float, error: float, n: int, least: float = -np.inf, most: float = np.inf
+    value: float, error: float, n: int, least: float = -np.inf, most: float = np.inf, skew: float = 0.0
 ) -> tuple[float | None, float | None]:
-    """Student's 95 % interval, cut to the values that there can be; none from a single sample."""
+    """Student's 95 % interval, cut to the values that there can be; none from a single sample.
+
+    Where the value's distribution is skewed, the quantiles are Student's after Hall's cubic transformation. ("On the
+    removal of skewness by transformation", Journal of the Royal Statistical Society B 54, 1992.)
+    """
     if n < 2 or not np.isfinite(error):
         return None, None
-    half = float(stdtrit(n - 1, 1 - ALPHA / 2)) * error
-    return float(min(max(value - half, least), value)), float(max(min(value + half, most), value))
+    far = float(stdtrit(n - 1, 1 - ALPHA / 2))
+    below, above = _straightened(far, skew) * error, -_straightened(-far, skew) * error
+    return float(min(max(value - below, least), value)), float(max(min(value + above, most), value))
+
+
+def _straightened(quantile: float, skew: float) -> float:
+    """The quantile of a skewed statistic from that of a symmetric one."""
+    if abs(skew) < 1e-6:
+        return quantile
+    return 3 / skew * (float(np.cbrt(1 + skew * (quantile - skew / 6))) - 1)
 
 
 def means(cloud: Cloud, value: Array, pulls: Sequence[Pull] = ()) -> Means:
@@ -155,7 +172,7 @@ def means(cloud: Cloud, value: Array, pulls: Sequence[Pull] = ()) -> Means:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(cloud.owner, value, k) / n
     weight = n / max(n.sum(), 1)
-    variance = np.zeros(k + 1)
+    variance, third = np.zeros(k + 1), np.zeros(k + 1)
     for t in range(k):
         moved = np.zeros((k, cloud.n[t]))
         x = cloud.of_class(t)
@@ -174,10 +191,14 @@ def means(cloud: Cloud, value: Array, pulls: Sequence[Pull] = ()) -> Means:
             moved[t] += np.where(own, value[cloud.rows(t)] - mean[t], 0.0) * (cloud.n[t] / n[t])
         moved[n == 0] = 0.0
         if cloud.n[t] > 1:
-            variance[:k] += moved.var(1, ddof=1) / cloud.n[t]
-            variance[k] += float((weight @ moved).var(ddof=1)) / cloud.n[t]
+            moved = np.concatenate([moved, (weight @ moved)[None]])
+            variance += moved.var(1, ddof=1) / cloud.n[t]
+            third += ((moved - moved.mean(1, keepdims=True)) ** 3).mean(1) / cloud.n[t] ** 2
     total = float(np.nansum(weight * np.where(n > 0, mean, 0.0)))
-    return Means(np.append(mean, total), np.sqrt(variance), np.append(n, n.sum()))
+    size = variance**1.5
+    known = (size > 0) & (not pulls)  # where values move with means, how they bend would count as much
+    skew = np.divide(third, size, out=np.zeros(k + 1), where=known)
+    return Means(np.append(mean, total), np.sqrt(variance), np.append(n, n.sum()), skew)
 
 
 def directions(cloud: Cloud, value: Array, slope: Array, extra: Array | None = None) -> Means:
@@ -200,4 +221,5 @@ def directions(cloud: Cloud, value: Array, slope: Array, extra: Array | None = N
         total += float(np.square((noise * (slope[c] - slope.mean(0))).sum(1)).sum())
     # A centroid is part of the mean of all: its own noise counts by (1 − 1/k)², that of each other by 1/k².
     variance = np.append(extra + (1 - 2 / k) * own + rest / k**2, (extra.sum() + total) / k**2)
-    return Means(np.append(value, value.mean()), np.sqrt(variance), np.append(cloud.n, cloud.n.sum()))
+    n = np.append(cloud.n, cloud.n.sum())
+    return Means(np.append(value, value.mean()), np.sqrt(variance), n, np.zeros(k + 1))

@@ -13,9 +13,11 @@ import numpy as np
 from pydantic import Field
 from scipy.special import gammaln, ndtr, ndtri
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.intervals import ALPHA, rates
 from classrob.statistics.significance import holm
+from classrob.statistics.untold import untold
 from classrob.table import Score, Table
 from classrob_classwise.flow import PAIRS
 
@@ -63,20 +65,23 @@ def fisher(hits: Array, n: Array, total: int, of: int) -> Array:
     return np.minimum(1.0, 2 * np.minimum(less, more) + 2 * same)[back.reshape(-1)]
 
 
-def needed(hits: Array, n: Array, others: Array, of: Array, tests: int, apart: Array | None = None) -> Array:
-    """Samples of the class [k] with which a difference of that size (None: as seen) would be significant.
-
-    NaN without a difference.
-
-    With a chance of 80 %, at the level 0.05 over the number of tests, all classes growing alike. The textbook
-    formula for two rates, whose variances are those of the seen rates with half a hit and half a miss added.
-    """
-    apart = hits / n - others / of if apart is None else apart
+def standing(hits: Array, n: Array, others: Array, of: Array) -> Array:
+    """The size [k] of a difference of two rates in standard errors, these with half a hit and half a miss added."""
     one, other = (hits + 0.5) / (n + 1), (others + 0.5) / (of + 1)
+    return np.abs(hits / n - others / of) / np.sqrt(one * (1 - one) / n + other * (1 - other) / of)
+
+
+def needed(size: Array, n: Array, tests: int) -> Array:
+    """Samples of the class [k] with which a difference would be significant; NaN without a difference.
+
+    With a chance of 80 %, at the level 0.05 over the number of tests, all classes growing alike: the textbook formula
+    for two rates.
+
+    Args:
+        size: [k], the difference in standard errors as they are with n [k] samples.
+    """
     reach = -ndtri(ALPHA / tests / 2) + ndtri(POWER)
-    variance = one * (1 - one) + other * (1 - other) * n / of
-    square = np.where(apart == 0, np.nan, apart**2)
-    return np.ceil(reach**2 * variance / square)
+    return np.maximum(1, np.ceil(n * (reach / np.where(size > 0, size, np.nan)) ** 2))
 
 
 @final
@@ -85,40 +90,40 @@ class WeakClasses(Metric):
 
     Rows of each class: `class-difference`, its accuracy minus that of all samples of other classes;
     `class-difference-p`, the p value, adjusted for as many tests as classes (Fisher's exact test with mid-P,
-    Holm); and, where that is above 0.05, `samples-needed`, for the seen difference and for the ends of its
-    interval, without an upper end where that holds 0; the lower one has all of the 5 % then. Rows over all:
+    Holm); and, where that is above 0.05, `samples-needed`, for the seen difference and for the ends of the interval
+    that such a one has, without an upper end where there may be no difference at all. Rows over all:
     `weak-classes` and `strong-classes`, how many classes are significantly below and above the others.
     """
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """Over all, then for each class that has samples; nothing with fewer than two of these."""
-        n = table.of_class()
+        found, n = Columnar(Score), table.of_class()
         there = np.flatnonzero(n)
         if len(there) < 2:
-            return
+            return found
         hits, n = table.of_class(table["predicted"] == table["label"])[there], n[there]
         others, of = hits.sum() - hits, n.sum() - n
         apart, low, high = difference(hits, n, others, of)
-        p = np.array(holm(fisher(hits, n, int(hits.sum()), int(n.sum())).tolist()))
-        more = needed(hits, n, others, of, len(there))
+        raw = fisher(hits, n, int(hits.sum()), int(n.sum()))
+        p = np.array(holm(raw.tolist()))
         sure = p <= ALPHA
         for name, side in (("weak-classes", apart < 0), ("strong-classes", apart > 0)):
-            yield Score(None, name, float((sure & side).sum()), None, None, len(there))
-        more = np.where(sure, np.nan, more)
-        # the farther end of the difference takes the fewest samples; the nearer the most, unless 0 lies between:
-        # then any number may be what it takes, and the one end there is has all of the 5 %
-        wide = np.abs(difference(hits, n, others, of, alpha=2 * ALPHA)[1:]).max(0)
-        near, far = np.sort(np.abs([low, high]), 0)
-        far = np.where(low * high > 0, far, np.minimum(far, wide))
-        most, fewest = (needed(hits, n, others, of, len(there), end) for end in (near, far))
-        most = np.where(low * high > 0, most, np.nan)
-        columns = (column.tolist() for column in (there, apart, low, high, p, more, fewest, most, n))
-        for index, value, least, largest, chance, lacking, few, many, size in zip(*columns, strict=True):
-            label = table.classes[index]
-            yield Score(label, "class-difference", value, least, largest, size)
-            yield Score(label, "class-difference-p", chance, None, None, size)
-            if lacking == lacking:  # not NaN
-                yield Score(label, "samples-needed", lacking, few, many if many == many else None, size)
+            found.append(Score(None, name, float((sure & side).sum()), None, None, len(there)))
+        # of classes that were not told: how many samples it takes, the more the smaller the difference
+        size, tests = standing(hits, n, others, of), len(there)
+        ends = untold(-ndtri(raw / 2), float(-ndtri(ALPHA / max(tests - sure.sum(), 1) / 2)))
+        more, most, fewest = (needed(one, n, tests) for one in (np.where(sure, 0.0, size), *ends))
+        most, fewest = np.maximum(most, more), np.minimum(fewest, more)
+        none, names = np.full(tests, np.nan), ("class-difference", "class-difference-p", "samples-needed")
+        value, low, high = (
+            np.stack(three, 1).reshape(-1)
+            for three in ((apart, p, more), (low, none, fewest), (high, none, most))
+        )
+        kept = np.flatnonzero(~np.isnan(value))  # the rest lack nothing
+        label, name = np.array(table.classes, dtype=object)[there], np.array(names, dtype=object)
+        which, what = np.divmod(kept, 3)
+        found.stack(len(kept), label[which], name[what], value[kept], low[kept], high[kept], n[which])
+        return found
 
 
 @final

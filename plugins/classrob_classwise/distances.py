@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator
 from scipy.special import bdtr
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.intervals import ALPHA
 from classrob.table import Score, Table
@@ -154,21 +155,20 @@ class DistanceQuantiles(Metric):
             raise ValueError("quantiles ascend, each between 0 and 1")
         return shares
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """Every quantile over all samples, then those of each class; n counts samples."""
-        found = list(groups(table))
-        alike: dict[int, list[int]] = {}
-        for place, group in enumerate(found):
-            alike.setdefault(len(group.distance), []).append(place)
-        ends: dict[tuple[int, float], tuple[float, ...]] = {}
-        for places in alike.values():
-            ordered = np.sort(np.stack([found[place].distance for place in places]), 1)
-            for share in self.quantiles:
-                columns = (column.tolist() for column in _quantile(ordered, share, found[0].largest))
-                ends.update(
-                    zip(((place, share) for place in places), zip(*columns, strict=True), strict=True)
-                )
-        for place, group in enumerate(found):
-            for share in self.quantiles:
-                value, low, high = ends[place, share]
-                yield Score(group.label, _name(share), _known(value), low, _known(high), len(group.distance))
+        scores, found = Columnar(Score), list(groups(table))
+        if not found:
+            return scores
+        n = np.array([len(group.distance) for group in found])
+        ends = np.empty((3, len(found), len(self.quantiles)))
+        for size in np.unique(n).tolist():
+            alike = np.flatnonzero(n == size)
+            ordered = np.sort(np.stack([found[place].distance for place in alike.tolist()]), 1)
+            for column, share in enumerate(self.quantiles):
+                ends[:, alike, column] = _quantile(ordered, share, found[0].largest)
+        value, low, high = np.where(np.isinf(ends), np.nan, ends).reshape(3, -1)  # not known
+        labels = [group.label for group in found for _ in self.quantiles]
+        names = list(map(_name, self.quantiles)) * len(found)
+        scores.stack(len(labels), labels, names, value, low, high, np.repeat(n, len(self.quantiles)))
+        return scores

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, ClassVar, final
 
 import numpy as np
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.ranks import agreements, correlations
 from classrob.table import Score, Table
@@ -29,30 +29,31 @@ class CfpsAgreement(Metric):
     swallows the errors. Undefined without errors.
     """
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """One score over all classes that have samples."""
-        n = table.of_class()
+        found, n = Columnar(Score), table.of_class()
         there = np.flatnonzero(n)
         right = table["predicted"] == table["label"]
         if len(there) < CLASSES:
-            return
+            return found
         if right.all():
-            yield Score(None, "cfps-agreement", None, None, None, len(there))
-            return
+            found.append(Score(None, "cfps-agreement", None, None, None, len(there)))
+            return found
         hits, n = table.of_class(right)[there], n[there]
         wrong = np.bincount(table["predicted"][~right], minlength=len(table.classes))[there]
-        yield Score(None, "cfps-agreement", *agreement(hits, n, wrong), len(there))
+        found.stack(1, None, "cfps-agreement", *np.array(agreement(hits, n, wrong))[:, None], len(there))
+        return found
 
 
 def agreement(hits: Array, n: Array, wrong: Array) -> tuple[float, float, float]:
-    """Spearman's correlation of accuracy, hits [k] of n [k], with errors received [k], and its 95 % interval."""
+    """Spearman's correlation of accuracy, hits [k] of n [k], with errors received [k], and its interval, maybe NaN."""
     value = float(np.clip(correlations(np.stack([hits / n, wrong], 1))[0, 1], -1, 1))
     # on these scales the noise of a binomial and of a Poisson count is the same everywhere (Anscombe 1948)
     seen = np.stack([np.arcsin(np.sqrt((hits + 0.375) / (n + 0.75))), np.sqrt(wrong + 0.375)], 1)
     noise = np.zeros((len(n), 2, 2))
     noise[:, 0, 0], noise[:, 1, 1] = 1 / (4 * n + 2), 0.25
     _, low, high = agreements(seen, noise, n)
-    return value, min(float(low[0]), value), max(float(high[0]), value)
+    return value, float(np.minimum(low[0], value)), float(np.maximum(high[0], value))
 
 
 @final
@@ -66,22 +67,22 @@ class RankPersistence(Metric):
     scope: ClassVar = "model"
     columns: ClassVar[frozenset[str]] = frozenset({"sample", "label", "predicted", "threat", "attack"})
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """One score over all, then one a pair; nothing with fewer than two conditions or three classes."""
-        names, stood, label = _verdicts(table)
+        found, (names, stood, label) = Columnar(Score), _verdicts(table)
         n = np.bincount(label, minlength=len(table.classes))
         there = np.flatnonzero(n)
         if len(names) < 2 or len(there) < CLASSES:
-            return
+            return found
         k, m, n = len(there), len(names), n[there]
         of = np.searchsorted(there, label)
         mean = np.stack([np.bincount(of, column, k) for column in stood.T], 1) / n[:, None]
         apart = stood - mean[of]
         noise = apart.T @ apart / max(len(of) - k, 1) + FLOOR * np.eye(m)
-        value, low, high = (x.tolist() for x in agreements(mean, noise / n[:, None, None], n))
-        yield Score(None, "rank-persistence", value[-1], low[-1], high[-1], k)
-        for (one, other), *ends in zip(combinations(names, 2), value[:-1], low[:-1], high[:-1], strict=True):
-            yield Score(None, f"rank-persistence/{one}/{other}", ends[0], ends[1], ends[2], k)
+        pairs = [f"rank-persistence/{one}/{other}" for one, other in combinations(names, 2)]
+        ends = (np.roll(x, 1) for x in agreements(mean, noise / n[:, None, None], n))  # that of all first
+        found.stack(len(pairs) + 1, None, ["rank-persistence", *pairs], *ends, k)
+        return found
 
 
 def _verdicts(table: Table) -> tuple[list[str], Array, Array]:

@@ -51,8 +51,7 @@ class AreaByAttack(Metric):
     def compute(self, table: Table, clean: Table) -> Iterator[Score]:
         """By member: one score over all samples, one for each class."""
         trials = table.trials
-        found = list(groups(table))
-        if trials is None or not found:
+        if trials is None or not (found := list(groups(table))):
             return
         samples = table["sample"]
         wrong = samples[(table["predicted"] != table["label"]) & (table["distance"] == 0)]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from itertools import combinations
 from typing import ClassVar, final
 
 import numpy as np
 
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.statistics.ranks import agreements
 from classrob.table import Score, Table
@@ -35,22 +35,25 @@ class ModelAgreement(Metric):
         {"sample", "label", "predicted", "budget", "distance", "threat", "attack"}
     )
 
-    def compute(self, table: Table, clean: Table) -> Iterator[Score]:
+    def compute(self, table: Table, clean: Table) -> Columnar[Score]:
         """One score a pair; nothing with fewer than three models or two conditions."""
+        scores = Columnar(Score)
         if len(table.peers) < MODELS:
-            return
+            return scores
         found = [_values(peer) for _, peer in sorted(table.peers.items())]
         names = sorted(set.intersection(*(set(one) for one in found)))
         if len(names) < 2:
-            return
+            return scores
         mean = np.array([[one[name].mean() for name in names] for one in found])
         noise = np.array([[one[name].var() / len(one[name]) for name in names] for one in found])
         floor = FLOOR * (mean.var(0) + 1e-12)
         covariance = np.stack([np.diag(row + floor) for row in noise])
         size = np.array([min(len(one[name]) for name in names) for one in found])
-        value, low, high = (x.tolist() for x in agreements(mean, covariance, size))
-        for (one, other), *ends in zip(combinations(names, 2), value[:-1], low[:-1], high[:-1], strict=True):
-            yield Score(None, f"model-agreement/{one}/{other}", ends[0], ends[1], ends[2], len(found))
+        pairs = [f"model-agreement/{one}/{other}" for one, other in combinations(names, 2)]
+        scores.stack(
+            len(pairs), None, pairs, *(x[:-1] for x in agreements(mean, covariance, size)), len(found)
+        )
+        return scores
 
 
 def _values(table: Table) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from tests.plugins.test_classwise_metrics import SHAPES, SMOOTH, plain_area, sco
 from tests.plugins.test_differences import conditions
 from tests.plugins.test_structure import STRUCTURE, both, by_name
 
+from classrob.statistics import ranks
 from classrob.statistics.ranks import correlations
 from classrob.statistics.smallest import smallest
 from classrob.statistics.spread import measures, spread
@@ -55,7 +56,7 @@ def many(random: Random, draws: int) -> Found:
 
 def agreements(random: Random, draws: int) -> Found:
     """Accuracy with CFPS, true correlations from −0.9 to 0.9."""
-    cases = product((3, 5, 10, 20), (20, 100), (-0.9, -0.5, 0.0, 0.5, 0.9), ((0.3, 0.9), (0.75, 0.98)))
+    cases = product((4, 5, 10, 20), (20, 100), (-0.9, -0.5, 0.0, 0.5, 0.9), ((0.3, 0.9), (0.75, 0.98)))
     for k, n, correlation, span in cases:
         for _ in range(draws):
             matrix = world(random, k, correlation, *span)
@@ -71,9 +72,26 @@ def agreements(random: Random, draws: int) -> Found:
             )
 
 
+def three(random: Random, draws: int) -> Found:
+    """Of three classes, were there an interval: how often it holds the truth, and how often it leaves nothing out."""
+    few, ranks.FEW = ranks.FEW, 3
+    cases = product((20, 100), (-0.9, -0.5, 0.0, 0.5, 0.9), ((0.3, 0.9), (0.75, 0.98)))
+    for n, correlation, span in cases:
+        for _ in range(draws):
+            matrix = world(random, 3, correlation, *span)
+            counts = np.stack([random.multinomial(n, row) for row in matrix])
+            right, hits = matrix.diagonal(), counts.diagonal()
+            true = correlations(np.stack([right, matrix.sum(0) - right], 1))[0, 1]
+            _, low, high = agreement(hits, np.full(3, n), counts.sum(0) - hits)
+            case = f"{n} {correlation} {span}"
+            yield "three classes, if there were an interval", case, low - 1e-9 <= true <= high + 1e-9
+            yield "three classes, the whole range (no coverage)", case, high - low > 2 - 1e-9
+    ranks.FEW = few
+
+
 def persistence(random: Random, draws: int) -> Found:
     """Ranks under two and three threats, under which the same samples are hard."""
-    cases = product((3, 5, 10, 20), (2, 3), (20, 100), (0.0, 0.5, 0.8), ((0.3, 0.6), (0.6, 0.38)))
+    cases = product((4, 5, 10, 20), (2, 3), (20, 100), (0.0, 0.5, 0.8), ((0.3, 0.6), (0.6, 0.38)))
     for k, m, n, correlation, (least, span) in cases:
         label = np.repeat(np.arange(k), n)
         for _ in range(draws):
@@ -154,7 +172,7 @@ def features(random: Random, draws: int) -> Found:
 
 
 PARTS: dict[str, Callable[[Random, int], Found]] = {
-    one.__name__: one for one in (classes, many, agreements, persistence, samples, distances, features)
+    one.__name__: one for one in (classes, many, agreements, three, persistence, samples, distances, features)
 }
 
 

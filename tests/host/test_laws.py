@@ -24,7 +24,7 @@ HOST = ROOT / "framework" / "classrob"
 #: Law 1: data flows downwards through these rooms, so imports only ever point upwards in this list.
 FLOW = (
     ("errors", "component", "streams", "images"),
-    ("space", "live", "scorer", "records", "packing", "table", "fields", "environment"),
+    ("space", "live", "scorer", "records", "packing", "columnar", "table", "fields", "environment"),
     ("decoder",),
     ("statistics",),
     ("hookspecs", "parts", "explain"),

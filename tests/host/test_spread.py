@@ -14,7 +14,7 @@ from scipy import stats
 from classrob.statistics.classes import Classes
 from classrob.statistics.intervals import rate, rates
 from classrob.statistics.mixing import mixing
-from classrob.statistics.ranks import agreements, correlations
+from classrob.statistics.ranks import _ends, agreements, correlations
 from classrob.statistics.significance import holm
 from classrob.statistics.smallest import smallest
 from classrob.statistics.spread import measures, spread
@@ -65,6 +65,33 @@ def test_ends_enclose_the_value_whatever_the_order(
     for value, least, most in found:
         assert 0 <= least <= value <= most <= 1
     assert [one.value for one in found] == pytest.approx(measures(hits / n).tolist())
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    st.lists(st.sampled_from([(0, 1), (1, 1), (0, 9), (4, 9), (9, 9), (30, 40)]), min_size=51, max_size=55)
+)
+def test_ends_of_many_classes_enclose_the_value_too(counts: list[tuple[int, int]]) -> None:
+    hits, n = np.array(counts).T
+    for value, least, most in spread(hits, n):
+        assert 0 <= least <= value <= most <= 1
+
+
+def test_ends_of_many_classes_without_noise_or_difference() -> None:
+    for hits, n in ((0, 1), (1, 1), (0, 50), (50, 50), (25, 50)):
+        for value, least, most in spread(np.full(60, hits), np.full(60, n)):
+            assert (value, least) == (0, 0)
+            assert most < 1
+
+
+def test_the_gini_coefficient_of_two_camps_is_not_taken_for_that_of_a_bell() -> None:
+    """Of 1,000 classes of fifty; a distribution of the same standard deviation alone lies too high."""
+    random, held = np.random.default_rng(2), []
+    true, n = TRUTHS["two camps"](1000), np.full(1000, 50)
+    for _ in range(30):
+        _, low, high = spread(random.binomial(n, true), n).gini
+        held.append(low <= measures(true)[2] <= high)
+    assert np.mean(held) >= 0.8
 
 
 @given(st.integers(1, 200), st.data())
@@ -178,6 +205,20 @@ def test_concordance_is_kendalls() -> None:
     assert value[-1] == pytest.approx(wanted)
     assert (low <= value).all()
     assert (value <= high).all()
+
+
+def test_three_classes_have_no_interval_and_five_the_one_nearest_to_95_percent() -> None:
+    seen = np.array([[0.1, 0.9], [0.5, 0.4], [0.9, 0.5], [0.2, 0.7], [0.6, 0.6]])
+    noise = np.tile(0.01 * np.eye(2), (5, 1, 1))
+    value, low, high = agreements(seen[:3], noise[:3], np.ones(3))
+    assert value[0] == pytest.approx(-0.5)
+    assert np.isnan([low, high]).all()
+    value, low, high = agreements(seen, noise, np.ones(5))
+    assert -1 <= low[0] <= value[0] <= high[0] <= 1
+    # draws of −1 (4 %), 0 (93.5 %) and 1 (2.5 %): leaving out the last two and a half, or the first four, or neither
+    found = _ends(np.repeat([-1.0, 0.0, 1.0], [40, 935, 25])[:, None])
+    assert [float(end[0]) for end in found] == [0.0, 1.0]
+    assert [float(end[0]) for end in _ends(np.ones((9, 1)))] == [1.0, 1.0]
 
 
 def world(random: np.random.Generator, k: int, correlation: float, low: float, high: float) -> Array:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import silhouette_samples, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from classrob.errors import NotObservable, StudyError
 from classrob.live import Batch, Classifier
 from classrob.parts import Metric
 from classrob.table import Observed, Score, Table
+from classrob_classwise.clouds import Cloud, means, within
 from classrob_classwise.drift import Drift
 from classrob_classwise.features import Features
 from classrob_classwise.neighbours import CentroidMargin, NeighbourPurity, Silhouette
@@ -208,6 +210,24 @@ def test_intervals_hold_the_true_value(metric: Metric) -> None:
     rates = {key: float(np.mean(hits)) for key, hits in held.items() if len(hits) > 200}
     assert min(rates.values()) >= 0.88, rates
     assert 0.92 <= np.mean(list(rates.values())) <= 0.99, rates
+
+
+def test_a_mean_of_skewed_numbers_has_an_interval_that_reaches_further_where_they_do() -> None:
+    """Of twenty numbers whose logarithm is normal Student's interval lies above the mean less often than below it."""
+    random, true = np.random.default_rng(0), float(np.exp(0.5))
+    held, plain = [], []
+    for _ in range(400):
+        x = random.lognormal(size=(20, 1))
+        cloud = Cloud(("a",), np.zeros(1, int), x, np.arange(20), np.array([0, 20]))
+        found = means(cloud, x[:, 0])
+        assert found.skew[0] == pytest.approx(stats.skew(x[:, 0]) * (19 / 20) ** 1.5 / np.sqrt(20))
+        for hits, skew in ((held, float(found.skew[0])), (plain, 0.0)):
+            low, high = within(float(found.value[0]), float(found.error[0]), 20, 0.0, np.inf, skew)
+            assert low is not None
+            assert high is not None
+            assert low <= found.value[0] <= high
+            hits.append(low <= true <= high)
+    assert np.mean(held) > np.mean(plain) + 0.02
 
 
 # -- the probe ----------------------------------------------------------------------------------------

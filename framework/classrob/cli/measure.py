@@ -106,4 +106,4 @@ def reconstructed(out: Path, generator: Generator, test: Named | None) -> Measur
 
 def _rows(folder: Path) -> list[Row]:
     with Results.open(folder) as results:
-        return scores(results, Catalog.installed())
+        return list(scores(results, Catalog.installed()))

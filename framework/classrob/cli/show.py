@@ -9,6 +9,7 @@ import click
 
 from classrob.catalog import Catalog
 from classrob.cli.tabular import FORMAT, emit, write
+from classrob.columnar import Columnar
 from classrob.reading.facing import Facing, facings
 from classrob.reading.results import Results
 from classrob.reading.score import Row, scores
@@ -46,12 +47,13 @@ def command(folder: Path, confusion: bool, trials: bool, detectors: bool, style:
             emit([dataclasses.asdict(one) for one in found], style, _TRIALS)
             return
         if detectors:
-            write(facings(results, scores(results, Catalog.installed())), style, Facing._fields)
+            found = Columnar(Facing, facings(results, scores(results, Catalog.installed())))
+            write(found.columns, style, Facing._fields)
             return
-    write(read(folder), style, Row._fields)
+    write(read(folder).columns, style, Row._fields)
 
 
-def read(folder: Path) -> list[Row]:
+def read(folder: Path) -> Columnar[Row]:
     """A run's scores; what they lack is said on standard error."""
     with Results.open(folder) as results:
         rows = scores(results, Catalog.installed())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import add
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import click
@@ -25,59 +26,75 @@ FORMAT = click.option(
 def emit(rows: Sequence[Mapping[str, Any]], style: str, columns: Sequence[str] | None = None) -> None:
     """Write rows that share their keys; JSON is a list of objects, and nothing else goes with it."""
     names = list(columns or (rows[0] if rows else ()))
-    write([tuple(row[name] for name in names) for row in rows], style, names)
+    write([[row[name] for row in rows] for name in names], style, names)
 
 
-def write(rows: Sequence[tuple[Any, ...]], style: str, names: Sequence[str]) -> None:
-    """Write rows of as many values as there are names."""
+def write(columns: Sequence[Sequence[Any]], style: str, names: Sequence[str]) -> None:
+    """Write rows by their columns, each of which has a name."""
+    pairs = zip(names, columns, strict=True)
     match style:
         case "json":
             # keys and values written one by one, the same as `json.dumps` of a list of objects, but sooner
-            keys = [f"{_json(name)}: " for name in names]
-            objects = (", ".join(map(add, keys, line)) for line in _lines(rows, names, _json))
+            objects = _lines((_texts(c, partial(_keyed, f"{_json(name)}: ")) for name, c in pairs), ", ")
             click.echo(f"[{', '.join(f'{{{one}}}' for one in objects)}]")
         case "csv":
             file = io.StringIO()
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(names)
-            writer.writerows(rows)  # None is written as nothing
+            writer.writerows(zip(*(_texts(column, _plain) for column in columns), strict=True))
             click.echo(file.getvalue(), nl=False)
         case "markdown":
-            lines = [names, ["---"] * len(names), *_lines(rows, names, _cell)]
-            _echo(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |" for line in lines)
+            cells = ([*_barred([name]), "---", *_texts(c, _barred)] for name, c in pairs)
+            _echo(f"| {line} |" for line in _lines(cells, " | "))
         case _:
-            padded = map(_padded, names, _columns(rows, names))
-            _echo("  ".join(line).rstrip() for line in zip(*padded, strict=True))
+            _echo(map(str.rstrip, _lines((_padded(name, c) for name, c in pairs), "  ")))
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+def _lines(columns: Iterable[Sequence[str]], between: str) -> Iterator[str]:
+    return map(between.join, zip(*columns, strict=True))
 
 
-def _lines(
-    rows: Sequence[tuple[Any, ...]], names: Sequence[str], text: Callable[[Any], str]
-) -> Iterable[tuple[str, ...]]:
-    return zip(*(_texts(column, text) for column in _columns(rows, names)), strict=True)
-
-
-def _columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> Sequence[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else [()] * len(names)
-
-
-def _texts(values: Sequence[Any], text: Callable[[Any], str]) -> list[str]:
+def _texts(values: Sequence[Any], text: Callable[[Sequence[Any]], Iterable[str]]) -> list[str]:
     """Values as text, each made once: a name or a rate may occur a thousand times."""
     kinds = set(map(type, values)) - {type(None)}
     if len(kinds) > 1 or not kinds <= {str, int, float}:  # 1 and 1.0 are equal, and written differently
-        return list(map(text, values))
-    known = {value: text(value) for value in dict.fromkeys(values)}
+        return list(text(values))
+    distinct = list(dict.fromkeys(values))
+    known = dict(zip(distinct, text(distinct), strict=True))
     return list(map(known.__getitem__, values))
+
+
+def _keyed(key: str, values: Sequence[Any]) -> Iterator[str]:
+    """Values as JSON after their key."""
+    return map(key.__add__, map(_json, values))
+
+
+def _json(value: Any) -> str:
+    if type(value) is float and isfinite(value):
+        return repr(value + 0.0)  # 0 has no sign
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(values: Sequence[Any]) -> Iterator[str]:
+    """Values as the CSV writer has them; None is written as nothing."""
+    return ("" if v is None else repr(v + 0.0) if type(v) is float else str(v) for v in values)
+
+
+def _barred(values: Sequence[Any]) -> Iterator[str]:
+    return (_cell(value).replace("|", "\\|") for value in values)
 
 
 def _padded(name: str, values: Sequence[Any]) -> list[str]:
     """A column under its name, every cell as wide as the widest."""
-    texts = [name, *_texts(values, _cell)]
-    width = max(map(len, set(texts)))
-    return _texts(texts, lambda text: text.ljust(width))
+    name = _cell(name)
+
+    def padded(values: Sequence[Any]) -> list[str]:
+        cells = [_cell(value) for value in values]
+        width = max(map(len, [name, *cells]))
+        return [cell.ljust(width) for cell in cells]
+
+    texts = _texts(values, padded)
+    return [name.ljust(len(texts[0]) if texts else 0), *texts]
 
 
 def _cell(value: Any) -> str:

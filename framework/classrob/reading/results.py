@@ -144,15 +144,19 @@ class Results:
         return Table(condition.classes, None, records, self.trials(condition), certified, observed, constants)
 
     def _packs(self, condition: Stored) -> list[Pack]:
-        """The records of each finished shard; packed now where somebody changed them by hand."""
-        query = """SELECT s.id, k.names, k.rows FROM plan p JOIN shard s ON s.key = p.shard
-                   LEFT JOIN pack k ON k.shard = s.id WHERE p.condition = ? ORDER BY p.position"""
-        found = self.store.connection.execute(query, (condition.id,)).fetchall()
-        return [self._packed(shard) if rows is None else Pack(names, rows) for shard, names, rows in found]
+        """The records of each finished shard, in order."""
+        # the packs one by one, since SQLite would write them all to a file of its own to sort them
+        query = """SELECT s.id FROM plan p JOIN shard s ON s.key = p.shard
+                   WHERE p.condition = ? ORDER BY p.position"""
+        return [self._pack(shard) for (shard,) in self.store.connection.execute(query, (condition.id,))]
 
-    def _packed(self, shard: int) -> Pack:
-        query = "SELECT * FROM record WHERE shard = ? ORDER BY rowid"
-        return Pack.of(row[1:] for row in self.store.connection.execute(query, (shard,)))
+    def _pack(self, shard: int) -> Pack:
+        """A shard's records; packed now where somebody changed them by hand."""
+        execute = self.store.connection.execute
+        if found := execute("SELECT names, rows FROM pack WHERE shard = ?", (shard,)).fetchone():
+            return Pack(*found)
+        records = execute("SELECT * FROM record WHERE shard = ? ORDER BY rowid", (shard,))
+        return Pack.of(row[1:] for row in records)
 
     @cached_property
     def _samples(self) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from classrob.catalog import Catalog
+from classrob.columnar import Columnar
 from classrob.parts import Metric
 from classrob.reading.results import Results, Stored
-from classrob.table import Table
+from classrob.table import Score, Table
 
 #: The column that holds the scores of the detector that a metric of detectors is computed for.
 SUSPICION = "suspicion"
@@ -39,11 +40,11 @@ class Row(NamedTuple):
         return self._asdict()
 
 
-def scores(results: Results, catalog: Catalog) -> list[Row]:
+def scores(results: Results, catalog: Catalog) -> Columnar[Row]:
     """Every row of a run, in the order of conditions, metrics, budgets and classes; then those of whole models."""
     metrics = _metrics(results, catalog)
     wanted = frozenset[str]().union(*(metric.columns for metric in metrics))
-    rows: list[Row] = []
+    rows = Columnar(Row)
     whole = [metric for metric in metrics if metric.scope == "model"]
     kept = frozenset({"label", "budget"}).union(*(metric.columns for metric in whole))
     models: dict[tuple[str, str], list[tuple[Stored, Table]]] = {}
@@ -59,13 +60,13 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
                 of_condition = metric.scope in ("budget", "sweep")
                 if of_condition and metric.columns <= table.names | clean[1].constants.keys():
                     parts = cuts if metric.scope == "budget" else [(None, table)]
-                    rows += _rows(condition, metric, parts, clean[1])
-            rows += _detected(results, condition, metrics, clean[0])
+                    _add(rows, condition, metric, parts, clean[1])
+            _detected(rows, results, condition, metrics, clean[0])
             if whole:
                 part = models.setdefault((condition.model, condition.dataset), [])
                 part.append((condition, table.only(kept)))
     for condition in results.strangers:
-        rows += _detected(results, condition, metrics, results.clean_of(condition))
+        _detected(rows, results, condition, metrics, results.clean_of(condition))
     together = {of: _together(found) for of, found in models.items()}
     for (model, dataset), found in models.items():
         peers = {other: table for (other, where), table in together.items() if where == dataset}
@@ -73,17 +74,14 @@ def scores(results: Results, catalog: Catalog) -> list[Row]:
         unperturbed = next((t for c, t in found if c.clean), None)
         for metric in whole:
             if unperturbed is not None and metric.columns <= table.columns.keys():
-                for score in metric.compute(table, unperturbed):
-                    rows.append(
-                        Row(model, dataset, None, None, None, None, score.name, score.label, *score[2:])
-                    )
+                _stack(rows, (model, dataset, None, None, None, None), metric.compute(table, unperturbed))
     return rows
 
 
 def _detected(
-    results: Results, condition: Stored, metrics: Sequence[Metric], source: Stored
-) -> Iterator[Row]:
-    """The scores of the detectors that judged a condition, each at each budget."""
+    rows: Columnar[Row], results: Results, condition: Stored, metrics: Sequence[Metric], source: Stored
+) -> None:
+    """Add the scores of the detectors that judged a condition, each at each budget."""
     mine = [metric for metric in metrics if metric.scope == "detector"]
     if not mine or condition.clean or not condition.detectors:
         return
@@ -98,8 +96,7 @@ def _detected(
         cuts = [(budget, after.at(budget)) for budget in condition.budgets or (None,)]
         for metric in mine:
             if metric.columns <= after.names:
-                for row in _rows(condition, metric, cuts, before):
-                    yield row._replace(detector=detector)
+                _add(rows, condition, metric, cuts, before, detector)
 
 
 def _together(parts: Sequence[tuple[Stored, Table]]) -> Table:
@@ -126,10 +123,23 @@ def _metrics(results: Results, catalog: Catalog) -> list[Metric]:
     ]
 
 
-def _rows(
-    condition: Stored, metric: Metric, parts: Sequence[tuple[float | None, Table]], clean: Table
-) -> Iterator[Row]:
+def _add(
+    rows: Columnar[Row],
+    condition: Stored,
+    metric: Metric,
+    parts: Sequence[tuple[float | None, Table]],
+    clean: Table,
+    detector: str | None = None,
+) -> None:
+    """Add what a metric makes of each part of a condition, a budget or all of them."""
     for budget, table in parts:
-        where = (condition.model, condition.dataset, condition.threat, budget, condition.attack, None)
-        for label, name, value, low, high, n in metric.compute(table, clean) if len(table) else ():
-            yield Row._make((*where, name, label, value, low, high, n))
+        if len(table):
+            where = (condition.model, condition.dataset, condition.threat, budget, condition.attack, detector)
+            _stack(rows, where, metric.compute(table, clean))
+
+
+def _stack(rows: Columnar[Row], where: tuple[str | float | None, ...], found: Iterable[Score]) -> None:
+    """Add scores, of which all belong to the same model, data set, threat, budget, attack and detector."""
+    made = found if isinstance(found, Columnar) else Columnar(Score, found)
+    label, name, *rest = made.columns
+    rows.stack(len(made), *where, name, label, *rest)

@@ -144,7 +144,8 @@ class Classes:
             return np.zeros(2), np.zeros(2)
         _, gini_noise = moments(apart / mean - difference * value / (2 * mean * mean))
         means = np.array([np.sqrt(square) - square_noise / k / (8 * square**1.5), difference / (2 * mean)])
-        return means, np.sqrt(np.array([square_noise / (4 * square), gini_noise]) / k)
+        variances = np.array([square_noise / (4 * square), gini_noise]) / k
+        return means, np.sqrt(np.maximum(variances, 0.0))  # without noise rounding can leave less
 
     def _apart(self, chance: Array, value: Array) -> tuple[Array, float]:
         """How far each value [g, most + 1] is from that of any class on average; and a class's from its own again."""

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.special import xlog1py, xlogy
 
+from classrob.statistics.classes import Classes
+
 Array = np.ndarray[Any, Any]
 
 #: Rates on the grid, between the lowest and the highest that was seen.
@@ -33,7 +35,7 @@ def mixing(hits: Array, n: Array, count: Array) -> tuple[Array, Array]:
     if seen.max() == seen.min():
         return seen[:1], np.ones(1)
     grid = np.clip(np.linspace(seen.min(), seen.max(), ATOMS), 1e-6, 1 - 1e-6)
-    log = xlogy(hits[:, None], grid) + xlog1py((n - hits)[:, None], -grid)
+    log = _log(hits, n, grid)
     likely = np.exp(log - log.max(1, keepdims=True))
     share = count / count.sum()
 
@@ -56,3 +58,17 @@ def mixing(hits: Array, n: Array, count: Array) -> tuple[Array, Array]:
         weight = further if fit(further) >= fit(twice) else twice
     kept = weight * count.sum() > LEAST
     return grid[kept], weight[kept] / weight[kept].sum()
+
+
+def likelihood(hits: Array, groups: Classes, rates: Array, weight: Array) -> float:
+    """The logarithm of how likely it is to see so much [g] in groups of classes, of rates [a] with weights [a].
+
+    Less what does not depend on the rates.
+    """
+    log = _log(hits, groups.size, np.clip(rates, 1e-6, 1 - 1e-6))
+    most = log.max(1)
+    return float(groups.count @ (np.log(np.exp(log - most[:, None]) @ weight) + most))
+
+
+def _log(hits: Array, n: Array, rates: Array) -> Array:
+    return xlogy(hits[:, None], rates) + xlog1py((n - hits)[:, None], -rates)

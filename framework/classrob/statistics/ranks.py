@@ -7,6 +7,11 @@ each class's values are normal around the true ones with known noise, the true o
 unknown mean and covariance (a flat and a weak inverse Wishart prior), and Gibbs sampling draws all of them given
 the seen ones. (Gelman and others, "Bayesian Data Analysis", third edition, sections 5.4 and 15.) The agreement
 of every draw is a plausible true agreement; the ends are the 2.5 % and 97.5 % points.
+
+Few classes have few agreements: with three of them Spearman's correlation takes four values, with four eleven, with
+five twenty-one. No end can then leave out just 2.5 %; of those that leave out a little less and a little more, the two
+that together come nearest to 5 % are taken. Of three classes nearly always only the whole range would do: there is no
+interval.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ Array = np.ndarray[Any, Any]
 #: Chains drawn side by side, no fewer than LEAST where there are many classes; steps before they count, and after.
 CHAINS, LEAST, TOTAL = 200, 24, 20_000
 BURN, KEEP = 8, 4
+#: With fewer classes than these there is no interval.
+FEW = 4
 #: With more classes than these, agreements are taken for normal on Fisher's scale.
 MANY = 200
 #: The prior scale of the true values' covariance, as a share of the seen variance.
@@ -77,9 +84,12 @@ def agreements(seen: Array, noise: Array, size: Array) -> tuple[Array, Array, Ar
         size: [k], the number of samples; classes of one size have the same noise.
 
     Returns:
-        the agreement of the seen values, and the ends of the 95 % interval of that of the true ones.
+        the agreement of the seen values, and the ends of the 95 % interval of that of the true ones; NaN of
+        fewer than `FEW` classes.
     """
     value = _agreements(seen, tied=True)
+    if len(seen) < FEW:
+        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
     group, level = _levels(noise, size)
     drawn = np.concatenate([_agreements(true, tied=False) for true in _true(seen, level, group)])
     low, high = _ends(drawn) if len(seen) <= MANY else _normal_ends(drawn)
@@ -87,16 +97,17 @@ def agreements(seen: Array, noise: Array, size: Array) -> tuple[Array, Array, Ar
 
 
 def _ends(drawn: Array) -> tuple[Array, Array]:
-    """The 2.5 % and the 97.5 % point [q] of draws [s, q], an end's own draws counting half.
-
-    Few classes have few agreements: with five, Spearman's correlation takes twenty-one values.
-    """
+    """The ends [q] of the ranges that leave out nearest to 5 % of draws [s, q], about half of it on either side."""
     found = np.empty((2, drawn.shape[1]))
     for q, column in enumerate(drawn.T):
         values, count = np.unique(column.round(9), return_counts=True)
-        below = (count.cumsum() - count / 2) / len(drawn)
-        first, last = np.searchsorted(below, [ALPHA / 2, 1 - ALPHA / 2])
-        found[:, q] = values[first], values[last - 1]
+        below = np.append(0, count.cumsum()) / len(drawn)  # left out where a range begins at each value
+        above = below[-1] - below[1:]  # and where it ends there
+        first = int(np.searchsorted(below, ALPHA / 2, "right")) - 1
+        last = len(above) - int(np.searchsorted(above[::-1], ALPHA / 2, "right"))
+        pairs = [(i, j) for i in (first, first + 1) for j in (last, last - 1) if i <= j]
+        first, last = min(pairs, key=lambda pair: abs(below[pair[0]] + above[pair[1]] - ALPHA))
+        found[:, q] = values[first], values[last]
     return found[0], found[1]
 
 

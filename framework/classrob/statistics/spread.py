@@ -6,13 +6,10 @@ are made that have it, and it is computed, or drawn, how the spread of samples o
 the interval's ends are where the seen spread has 2.5 % of that on either side. (A parametric bootstrap by sample,
 inverted as a test: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 12.3 and 13.)
 
-Nothing can be less than no spread. So the more a candidate is like that, the more of its 5 % stand on the side of
-larger seen spreads: all at none, half at one that is clearly told apart from none.
-
 The candidates' shape decides how well that works. For the gap, seen rates are partly cut to a window of that
 width and partly drawn in, so that some classes stand at both of its ends; for the other two, the part of each
 class's distance from the mean that exceeds its noise is stretched. Of many classes the distribution of the true
-rates is estimated, cut to a window with a class at either end, and stretched.
+rates is estimated (`mixed`).
 """
 
 from __future__ import annotations
@@ -21,11 +18,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from classrob.statistics.classes import Classes
-from classrob.statistics.intervals import ALPHA
-from classrob.statistics.mixing import mixing
+from classrob.statistics.inverted import Ends, ends, place
+from classrob.statistics.mixed import Mixed
 
 Array = np.ndarray[Any, Any]
 
@@ -37,14 +34,6 @@ DRAWS = 400
 MANY = 50
 #: Of a class's distance from the mean, so many standard errors are taken for noise.
 NOISE = 0.8
-
-
-class Ends(NamedTuple):
-    """A number and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Spread(NamedTuple):
@@ -80,70 +69,21 @@ def _spread(hits: tuple[int, ...], n: tuple[int, ...]) -> Spread:
     errors = np.sqrt(smooth * (1 - smooth) / groups.size)
     noise = float(np.sqrt(groups.share @ errors**2))
     widths = np.linspace(0, min(1.0, value[0] + 4 * noise), STEPS)
+    if len(n) > MANY:
+        mixed, (gap, deviation, gini) = Mixed.of(right, groups), value.tolist()
+        return Spread(mixed.gap(gap, widths), *mixed.deviation_and_gini((deviation, gini), STEPS))
     far = noise * (1 + 3 * np.sqrt(2 / (len(n) - 1)))
     lengths = np.linspace(0, float(value[1]) + far, STEPS)
-    if len(n) > MANY:
-        return _of_many(right, groups, value, widths, lengths)
     rates = right / groups.size
     windows = np.stack([_window(rates, groups, width) for width in widths])
     tails = [groups.gaps(window, float(value[0])) for window in windows]
-    found = [_ends(float(value[0]), _place(np.array(tails)), np.ptp(windows, 1))]
+    found = [ends(float(value[0]), place(np.array(tails)), np.ptp(windows, 1))]
     stretched = np.clip(float(groups.share @ rates) + lengths[:, None] * _shape(rates, errors, groups), 0, 1)
     every = np.repeat(stretched, groups.count, 1)
     places = _drawn(every, np.array(n), value[1:])
-    for seen, place, truth in zip(value[1:].tolist(), places, measures(every)[1:], strict=True):
-        found.append(_ends(seen, place, truth))
+    for seen, stands, truth in zip(value[1:].tolist(), places, measures(every)[1:], strict=True):
+        found.append(ends(seen, stands, truth))
     return Spread(*found)
-
-
-def _of_many(right: Array, groups: Classes, value: Array, widths: Array, lengths: Array) -> Spread:
-    """The same of many classes, from the distribution of their true rates."""
-    atoms, weight = mixing(right, groups.size, groups.count)
-    sizes, group = np.unique(groups.size, return_inverse=True)
-    count = np.bincount(group, groups.count)
-    # every size has every rate
-    mixed = Classes(np.repeat(sizes, len(atoms)), (count[:, None] * weight).reshape(-1))
-    outer = np.repeat(sizes[count.argmax()], 2)
-    ended = Classes(np.append(mixed.size, outer), np.append(mixed.count * (1 - 2 / count.sum()), [1.0, 1.0]))
-    tails: list[tuple[float, float]] = []
-    for width in widths:
-        edge, inside = _cut(atoms, weight, float(width))
-        tails.append(
-            ended.gaps(np.append(np.tile(inside, len(sizes)), [edge, edge + width]), float(value[0]))
-        )
-    found = [_ends(float(value[0]), _place(np.array(tails)), widths)]
-    shape = atoms - weight @ atoms if len(atoms) > 1 else np.zeros(1)
-    shape /= max(float(np.sqrt(weight @ shape**2)), 1e-12)
-    stretched = np.clip(weight @ atoms + lengths[:, None] * shape, 0, 1)
-    laws = [mixed.expected(np.tile(one, len(sizes))) for one in stretched]
-    mean, error = np.array(laws).transpose(1, 2, 0)
-    places = (value[1:, None] - mean) / np.maximum(error, 1e-12)
-    truth = np.array([_weighted(one, weight) for one in stretched]).T
-    return Spread(*found, *(_ends(float(value[1 + i]), places[i], truth[i]) for i in (0, 1)))
-
-
-def _cut(rates: Array, weight: Array, width: float) -> tuple[float, Array]:
-    """Where a window of a width begins that is nearest to rates [a] by squares, and the rates cut to it."""
-    room = float(rates[-1] - rates[0]) - width
-    if room > 0:
-        edges = rates[0] + np.linspace(0, room, 41)
-    else:
-        edges = np.array([min(max(0.0, float(rates[0]) + room / 2), 1 - width)])
-    cut = np.clip(rates, edges[:, None], edges[:, None] + width)
-    nearest = ((rates - cut) ** 2 @ weight).argmin()
-    return float(edges[nearest]), cut[nearest]
-
-
-def _weighted(rates: Array, weight: Array) -> tuple[float, float]:
-    """The standard deviation and the Gini coefficient of rates [a] that rise, each as likely as its weight."""
-    mean, below = float(weight @ rates), weight.cumsum()
-    apart = float((weight * rates) @ (2 * below - weight - 1))
-    return float(np.sqrt(weight @ (rates - mean) ** 2)), apart / mean if mean > 0 else 0.0
-
-
-def _place(tails: Array) -> Array:
-    """Where something stands, in standard errors, by the chances of less and of at most that [m, 2]."""
-    return ndtri(np.clip(tails.mean(1), 1e-9, 1 - 1e-9))
 
 
 def _groups(hits: Array, n: Array) -> tuple[Array, Classes]:
@@ -207,23 +147,3 @@ def _drawn(rates: Array, sizes: Array, seen: Array) -> Array:
     spreads, seen = measures(drawn)[1:], seen[:, None, None]
     less, equal = (spreads < seen - 1e-12).mean(2), (np.abs(spreads - seen) <= 1e-12).mean(2)
     return ndtri(((less + equal / 2) * DRAWS + 0.5) / (DRAWS + 1))
-
-
-def _ends(seen: float, place: Array, truth: Array) -> Ends:
-    """The interval of a spread that stands at `place` [STEPS] among those of candidates with spreads `truth` [STEPS].
-
-    Args:
-        place: in standard errors, above 0 where the seen spread is large for the candidate.
-    """
-    place = np.minimum.accumulate(place)  # falling with the candidates' spread
-    below = ALPHA / 2 * (2 * ndtr(place[0] - place) - 1)  # how much of the 5 % are of smaller seen spreads
-    above = ALPHA - below
-    low = _crossing(place + ndtri(above), truth)
-    high = _crossing(place - ndtri(np.maximum(below, 1e-9)), truth)
-    return Ends(seen, min(low, seen), max(high, seen))
-
-
-def _crossing(over: Array, truth: Array) -> float:
-    """The spread at which something that falls with it comes down to 0; the first or last where it does not."""
-    over = np.minimum.accumulate(over) - 1e-9 * np.arange(len(over))
-    return float(np.interp(0.0, -over, truth))
