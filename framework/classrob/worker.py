@@ -16,6 +16,7 @@ import torch
 
 from classrob.catalog import Catalog
 from classrob.condition import Condition, holds_constants
+from classrob.costs import Costs
 from classrob.detecting import Sources, strange, suspicions
 from classrob.detection import Detection
 from classrob.drawings import drawings
@@ -154,10 +155,10 @@ class Worker:
         return found
 
     def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Outcome:
-        scorers = self.scorers(condition, classifier)
+        scorers, costs = self.scorers(condition, classifier), Costs()
         if condition.stranger is not None:
-            records, found = strange(condition, classifier, batch, scorers)
-            return Outcome(shard, records, observations=found)
+            records, found = strange(condition, classifier, batch, scorers, costs)
+            return Outcome(shard, records, observations=found, costs=costs.all())
         threat, attack = condition.threat.part, condition.attack
         source = type(condition.dataset.part).__qualname__
         streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key())
@@ -190,7 +191,7 @@ class Worker:
             raise StudyError(f"detector '{condition.evaded.detector.name}' does not suit the model")
         with classifier.facing(evaded[0] if evaded else None):
             ledger = sweep.run()
-        return Outcome(
+        outcome = Outcome(
             shard,
             ledger.records(batch.ids),
             examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
@@ -198,9 +199,10 @@ class Worker:
             trials=ledger.trials(batch.ids),
             observations=[
                 *observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices)),
-                *suspicions(sweep, ledger, scorers),
+                *suspicions(sweep, ledger, scorers, costs),
             ],
         )
+        return replace(outcome, costs=costs.all())
 
 
 def load(model: Named[Model], study: Study) -> Classifier:

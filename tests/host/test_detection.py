@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classrob.costs import Cost
 from classrob.detection import held
+from classrob.reading.pricing import priced, prices
 from classrob.reading.results import Results
 
 from .conftest import Called
@@ -119,6 +121,49 @@ def test_scores_stand_beside_verdicts(guarded: Callable[..., Path], cli: Call) -
         ["plan", path],
     ):
         assert cli(*command).code == 0, command
+
+
+def test_what_a_score_costs_stands_beside_rows_and_changes_none(
+    guarded: Callable[..., Path], cli: Call
+) -> None:
+    """Two runs took different times; their rows are the same, and both say what each image cost."""
+    path = guarded('reference = { use = "arrays", path = "data.npz", limit = 30 }', NOISE)
+    outs = [path.parent / "runs" / name for name in "ab"]
+    stored: list[list[Any]] = []
+    for out in outs:
+        assert cli("run", path, "--out", out, "--no-reuse").code == 0
+        with sqlite3.connect(out / "run.sqlite") as db:
+            tables = [db.execute(f"SELECT * FROM {name}").fetchall() for name in ("record", "observation")]
+            hows = [json.loads(how).get("costs") for (how,) in db.execute("SELECT how FROM shard")]
+        stored.append(tables)
+        judged = sum(name == "suspicion/mine" for *_, name, _, _, _ in tables[1])
+        costs = [Cost(*one) for some in hows for one in some]
+        assert sum(cost.images for cost in costs if cost.detector == "mine") == judged
+        assert sum(cost.images for cost in costs if cost.detector is None) == judged
+        assert all(cost.seconds > 0 and cost.processor >= 0 for cost in costs)
+    assert stored[0] == stored[1]
+    shown = json.loads(cli("show", outs[0], "--detectors", "--format", "json").out)
+    with Results.open(outs[0]) as results:
+        ((who, price),) = prices(results).items()
+    assert who[2] == "mine"
+    assert price.images == judged
+    assert price.over_prediction is not None
+    for row in shown:
+        assert (row["milliseconds"], row["over_prediction"]) == (price.milliseconds, price.over_prediction)
+        assert row["timed"] == judged
+    assert cli("report", outs[0]).code == 0
+    page = (outs[0] / "report.html").read_text()
+    assert "What a score costs" in page
+    assert f'<td class="num">{price.milliseconds:.3g}</td>' in page
+
+
+def test_prices_are_medians_over_shards() -> None:
+    """The first batch of a run, in which a detector learns what it learns once, does not move them."""
+    shards = [(Cost("d", 10, s, 2 * s), Cost(None, 20, 0.2, 0.2)) for s in (0.5, 0.3, 100.0)]
+    price = priced(shards)
+    assert (price.milliseconds, price.processor, price.over_prediction) == pytest.approx((50, 100, 5))
+    assert price.images == 30
+    assert priced([(Cost("d", 10, 1.0, 1.0), None)]).over_prediction is None
 
 
 def test_a_half_that_is_fitted_on_is_not_judged(guarded: Callable[..., Path], cli: Call) -> None:
