@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -15,6 +16,7 @@ from classrob.condition import Condition
 from classrob.costs import Costs
 from classrob.detection import Detection, Outliers, held
 from classrob.errors import PluginError, StudyError
+from classrob.identity import digest
 from classrob.images import Fit, Picture
 from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier, Samples
@@ -68,9 +70,15 @@ class Strange(Samples):
         return np.rint(grey).astype(np.uint8) if picture.dtype == np.uint8 else grey.clip(0.0, 1.0)
 
 
+#: Bytes of images that are kept for the next detector: 1 GiB.
+KEPT = 1 << 30
+
+
 @dataclass
 class Sources:
     """Where the images come from that detectors are fitted on, for one model on one data set.
+
+    References and outliers are made once, whichever detectors share them, while those kept take less than `KEPT`.
 
     Attributes:
         judged: the samples of the data set. classifier: the model.
@@ -80,6 +88,7 @@ class Sources:
     judged: Samples
     classifier: Classifier
     seed: int
+    _kept: dict[str, Batch] = field(default_factory=dict, repr=False)
 
     def strangers(self, whole: Samples) -> tuple[Samples, Fit]:
         """Another data set's samples, and the fit that gives them the size and the channels of the judged images."""
@@ -101,9 +110,13 @@ class Sources:
             NotObservable: it finds nothing to work with in such a model.
             PluginError: it returns no scorer.
         """
-        batch = self._reference(detection, name)
+        where = [name, detection.reference_address()]
+        batch = self._once([*where, None], lambda: self._reference(detection, name))
         streams = self._streams(name, batch, "reference")
-        outliers = {one.name: self._outliers(one, batch, name) for one in detection.outliers}
+        outliers = {
+            one.name: self._once([*where, one.address()], partial(self._outliers, one, batch, name))
+            for one in detection.outliers
+        }
         reference = Reference(batch, outliers, streams)
         with torch.no_grad():
             scorer: Any = detection.detector.part.fit(self.classifier, reference)
@@ -112,6 +125,16 @@ class Sources:
                 f"detector '{detection.detector.name}' must return a Scorer, not {type(scorer).__name__}"
             )
         return scorer
+
+    def _once(self, address: Any, made: Callable[[], Batch]) -> Batch:
+        """What is made for this address, kept where there is room."""
+        key = digest(address)
+        if key in self._kept:
+            return self._kept[key]
+        batch = made()
+        if sum(one.images.nbytes for one in (*self._kept.values(), batch)) < KEPT:
+            self._kept[key] = batch
+        return batch
 
     def _reference(self, detection: Detection, name: str) -> Batch:
         if detection.reference is None:

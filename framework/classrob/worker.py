@@ -50,6 +50,7 @@ class Worker:
     _model: tuple[str, Classifier] | None = field(default=None, repr=False)
     _tunings: dict[str, Tuning] = field(default_factory=dict, repr=False)
     _scorers: dict[str, Scorer | None] = field(default_factory=dict, repr=False)
+    _sources: dict[str, Sources] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"study": self.study, "base": self.base}
@@ -75,6 +76,7 @@ class Worker:
         if self._model is None or self._model[0] != model.name:
             self._model = None
             self._scorers.clear()
+            self._sources.clear()
             self._model = (model.name, load(model, self.study))
         return self._model[1]
 
@@ -141,13 +143,16 @@ class Worker:
 
         One that finds nothing to work with in the model is left out: the preflight has said so.
         """
-        sources = Sources(self.samples(condition), classifier, self.study.seed)
+        name = condition.dataset.name
+        if name not in self._sources:
+            self._sources = {name: Sources(self.samples(condition), classifier, self.study.seed)}
+        sources = self._sources[name]
         found: list[tuple[Detection, Scorer]] = []
         for one in condition.detections:
-            key = digest(condition.dataset.name, one.address())
+            key = digest(name, one.address())
             if key not in self._scorers:
                 try:
-                    self._scorers[key] = sources.fit(one, condition.dataset.name)
+                    self._scorers[key] = sources.fit(one, name)
                 except NotObservable:
                     self._scorers[key] = None
             if (scorer := self._scorers[key]) is not None:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from classrob.costs import Cost
+from classrob.detecting import Sources
 from classrob.detection import held
 from classrob.reading.pricing import priced, prices
 from classrob.reading.results import Results
+from classrob.study import read_study
+from classrob.worker import Worker
 
 from .conftest import Called
 
@@ -201,6 +204,44 @@ def test_protocols_decide_what_a_detector_learns_from(guarded: Callable[..., Pat
     with Results.open(path.parent / "runs" / "others") as results:
         noted = {one.threat: one.parts["detector mine"]["outliers"] for one in results.strangers}
     assert noted == {"ood/n": ["linf"]}
+
+
+def test_references_and_outliers_are_made_once_and_shared(
+    guarded: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two detectors that learn from the same images; where these take too much room, they are made again."""
+    own = 'reference = { use = "arrays", path = "data.npz", limit = 30 }', NOISE, 'outliers = "own"'
+    path = guarded(*own)
+    again = path.read_text()[path.read_text().index("[[detector]]") :].replace(
+        'name = "mine"', 'name = "other"'
+    )
+    path.write_text(f"{path.read_text()}\n{again}")
+    made: list[str] = []
+    for what in ("_reference", "_outliers"):
+        method = getattr(Sources, what)
+
+        def counted(self: Sources, *args: Any, method: Any = method) -> Any:
+            made.append(getattr(args[0], "name", "reference"))
+            return method(self, *args)
+
+        monkeypatch.setattr(Sources, what, counted)
+
+    def fitted() -> list[dict[str, Any]]:
+        made.clear()
+        (path.parent / "fitted.txt").unlink(missing_ok=True)
+        worker = Worker(read_study(path, ()), path.parent)
+        for condition in worker.conditions():
+            classifier = worker.classifier(condition.model)
+            with classifier.frozen():
+                worker.scorers(condition, classifier)
+        return fits(path)
+
+    shared = fitted()
+    assert sorted(made) == ["l2", "linf", "ood/n", "reference"]
+    assert len(shared) == 6, "two detectors, each against three"
+    monkeypatch.setattr("classrob.detecting.KEPT", 0)
+    assert fitted() == shared
+    assert len(made) == 12
 
 
 def test_what_a_detector_is_decides_the_address(guarded: Callable[..., Path], cli: Call) -> None:
