@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -12,8 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from classrob.condition import Condition
+from classrob.costs import Costs
 from classrob.detection import Detection, Outliers, held
 from classrob.errors import PluginError, StudyError
+from classrob.identity import digest
 from classrob.images import Fit, Picture
 from classrob.ledger import Ledger
 from classrob.live import Batch, Classifier, Samples
@@ -67,9 +70,15 @@ class Strange(Samples):
         return np.rint(grey).astype(np.uint8) if picture.dtype == np.uint8 else grey.clip(0.0, 1.0)
 
 
+#: Bytes of images that are kept for the next detector: 1 GiB.
+KEPT = 1 << 30
+
+
 @dataclass
 class Sources:
     """Where the images come from that detectors are fitted on, for one model on one data set.
+
+    References and outliers are made once, whichever detectors share them, while those kept take less than `KEPT`.
 
     Attributes:
         judged: the samples of the data set. classifier: the model.
@@ -79,6 +88,7 @@ class Sources:
     judged: Samples
     classifier: Classifier
     seed: int
+    _kept: dict[str, Batch] = field(default_factory=dict, repr=False)
 
     def strangers(self, whole: Samples) -> tuple[Samples, Fit]:
         """Another data set's samples, and the fit that gives them the size and the channels of the judged images."""
@@ -100,9 +110,13 @@ class Sources:
             NotObservable: it finds nothing to work with in such a model.
             PluginError: it returns no scorer.
         """
-        batch = self._reference(detection, name)
+        where = [name, detection.reference_address()]
+        batch = self._once([*where, None], lambda: self._reference(detection, name))
         streams = self._streams(name, batch, "reference")
-        outliers = {one.name: self._outliers(one, batch, name) for one in detection.outliers}
+        outliers = {
+            one.name: self._once([*where, one.address()], partial(self._outliers, one, batch, name))
+            for one in detection.outliers
+        }
         reference = Reference(batch, outliers, streams)
         with torch.no_grad():
             scorer: Any = detection.detector.part.fit(self.classifier, reference)
@@ -111,6 +125,16 @@ class Sources:
                 f"detector '{detection.detector.name}' must return a Scorer, not {type(scorer).__name__}"
             )
         return scorer
+
+    def _once(self, address: Any, made: Callable[[], Batch]) -> Batch:
+        """What is made for this address, kept where there is room."""
+        key = digest(address)
+        if key in self._kept:
+            return self._kept[key]
+        batch = made()
+        if sum(one.images.nbytes for one in (*self._kept.values(), batch)) < KEPT:
+            self._kept[key] = batch
+        return batch
 
     def _reference(self, detection: Detection, name: str) -> Batch:
         if detection.reference is None:
@@ -184,42 +208,66 @@ def scored(scorer: Scorer, name: str, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def suspicions(
-    sweep: Sweep, ledger: Ledger, detections: Sequence[tuple[Detection, Scorer]]
+    sweep: Sweep, ledger: Ledger, detections: Sequence[tuple[Detection, Scorer]], costs: Costs
 ) -> Iterator[Observation]:
-    """How suspicious detectors find the judged images of a swept shard.
+    """How suspicious detectors find the judged images of a swept shard, and what that costs.
 
-    A sample that a detector was fitted on has no score, and none where no image of it was judged.
+    A sample that a detector was fitted on has no score, and none where no image of it was judged. Predictions are
+    timed last, and those of one detector's images alone: of a model that draws numbers, scores are as without them.
     """
     for detection, scorer in detections:
         name = detection.detector.name
-        for level in sorted(detection.levels(sweep.budgets)):
-            budget = sweep.budgets[level] if sweep.budgets else None
-            judged = ledger.judged.get(level, {})
-            rows = [i for i in sorted(judged) if not detection.fitted_on(sweep.batch.ids[i], None)]
-            for part in torch.tensor(rows, dtype=torch.int64).split(sweep.classifier.batch_size):
-                if len(part):
-                    batch, image = seen(sweep, part, judged)
-                    yield from _packed(batch, budget, detection, scored(scorer, name, image))
+        for batch, budget, image in _judged(sweep, ledger, detection):
+            score = costs.timed(name, len(image), scored, scorer, name, image)
+            yield from _packed(batch, budget, detection, score)
+    for detection, _ in detections[:1]:
+        for _, _, image in _judged(sweep, ledger, detection):
+            costs.timed(None, len(image), predicted, sweep.classifier, image)
+
+
+def _judged(
+    sweep: Sweep, ledger: Ledger, detection: Detection
+) -> Iterator[tuple[Batch, float | None, Tensor]]:
+    """Batches of the samples that a detector judges, with their budget and their judged images."""
+    for level in sorted(detection.levels(sweep.budgets)):
+        budget = sweep.budgets[level] if sweep.budgets else None
+        judged = ledger.judged.get(level, {})
+        rows = [i for i in sorted(judged) if not detection.fitted_on(sweep.batch.ids[i], None)]
+        for part in torch.tensor(rows, dtype=torch.int64).split(sweep.classifier.batch_size):
+            if len(part):
+                batch, image = seen(sweep, part, judged)
+                yield batch, budget, image
+
+
+def predicted(classifier: Classifier, images: Tensor) -> list[int]:
+    """The classes that a model takes images for."""
+    return classifier(images).argmax(1).tolist()
 
 
 @torch.no_grad()
 def strange(
-    condition: Condition, classifier: Classifier, batch: Batch, detections: Sequence[tuple[Detection, Scorer]]
+    condition: Condition,
+    classifier: Classifier,
+    batch: Batch,
+    detections: Sequence[tuple[Detection, Scorer]],
+    costs: Costs,
 ) -> tuple[list[Record], list[Observation]]:
-    """What the model takes images of another data set for, and how suspicious detectors find them."""
+    """What the model takes images of another data set for, how suspicious detectors find them, and at what cost."""
     assert condition.stranger is not None, "a condition of the judged data set itself"
-    said = classifier(batch.images).argmax(1).tolist()
+    said = costs.timed(None, len(batch), predicted, classifier, batch.images)
     records = [
-        Record(sample, -1, None, predicted, None, None, None, 0, 1, "foreign")
-        for sample, predicted in zip(batch.ids, said, strict=True)
+        Record(sample, -1, None, one, None, None, None, 0, 1, "foreign")
+        for sample, one in zip(batch.ids, said, strict=True)
     ]
     found: list[Observation] = []
     for detection, scorer in detections:
+        name = detection.detector.name
         fresh = [i for i, s in enumerate(batch.ids) if not detection.fitted_on(s, condition.stranger.name)]
         for part in torch.tensor(fresh, dtype=torch.int64).split(classifier.batch_size):
             if len(part):
                 some = batch.select(part.to(batch.labels.device))
-                found += _packed(some, None, detection, scored(scorer, detection.detector.name, some.images))
+                score = costs.timed(name, len(some), scored, scorer, name, some.images)
+                found += _packed(some, None, detection, score)
     return records, found
 
 

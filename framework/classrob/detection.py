@@ -77,9 +77,12 @@ class Detection:
 
     def address(self) -> Any:
         """What decides its scores of a model's images, as data."""
-        reference = None if self.reference is None else _sliced(self.reference)
         learned = [one.address() for one in self.outliers]
-        return [self.column, identity(self.detector.part), reference, learned, self.budgets]
+        return [self.column, identity(self.detector.part), self.reference_address(), learned, self.budgets]
+
+    def reference_address(self) -> Any:
+        """What decides the images that it is fitted on, as data; None for a half of the judged ones."""
+        return None if self.reference is None else _sliced(self.reference)
 
     def levels(self, budgets: tuple[float, ...]) -> frozenset[int]:
         """The places of the judged budgets; 0 where there is no threat."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from classrob.costs import Cost
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -152,7 +154,7 @@ class Outcome:
 
     `failures` maps sample ids to the reason why the sample has no record (a broken image). `trials` are
     the verdicts of an ensemble's members, each on its own; `observations` what probes recorded; `drawings` how
-    explainers see the examples; `how` says how the model was run.
+    explainers see the examples; `how` says how the model was run, `costs` what its detectors cost.
     """
 
     shard: Shard
@@ -165,5 +167,6 @@ class Outcome:
     observations: list[Observation] = field(default_factory=list)
     drawings: list[Drawing] = field(default_factory=list)
     how: dict[str, int | bool | float] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)

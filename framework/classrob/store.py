@@ -148,7 +148,8 @@ class Store:
             if outcome.error is not None:
                 db.execute("INSERT INTO failure VALUES (?, NULL, ?, ?)", (key, outcome.error, outcome.trace))
                 return
-            values = (key, outcome.seconds, json.dumps(outcome.how))
+            how = {**outcome.how, **({"costs": outcome.costs} if outcome.costs else {})}
+            values = (key, outcome.seconds, json.dumps(how))
             row = db.execute(
                 "INSERT INTO shard VALUES (NULL, ?, ?, datetime('now'), NULL, ?)", values
             ).lastrowid

@@ -16,6 +16,7 @@ import torch
 
 from classrob.catalog import Catalog
 from classrob.condition import Condition, holds_constants
+from classrob.costs import Costs
 from classrob.detecting import Sources, strange, suspicions
 from classrob.detection import Detection
 from classrob.drawings import drawings
@@ -49,6 +50,7 @@ class Worker:
     _model: tuple[str, Classifier] | None = field(default=None, repr=False)
     _tunings: dict[str, Tuning] = field(default_factory=dict, repr=False)
     _scorers: dict[str, Scorer | None] = field(default_factory=dict, repr=False)
+    _sources: dict[str, Sources] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"study": self.study, "base": self.base}
@@ -74,6 +76,7 @@ class Worker:
         if self._model is None or self._model[0] != model.name:
             self._model = None
             self._scorers.clear()
+            self._sources.clear()
             self._model = (model.name, load(model, self.study))
         return self._model[1]
 
@@ -140,13 +143,16 @@ class Worker:
 
         One that finds nothing to work with in the model is left out: the preflight has said so.
         """
-        sources = Sources(self.samples(condition), classifier, self.study.seed)
+        name = condition.dataset.name
+        if name not in self._sources:
+            self._sources = {name: Sources(self.samples(condition), classifier, self.study.seed)}
+        sources = self._sources[name]
         found: list[tuple[Detection, Scorer]] = []
         for one in condition.detections:
-            key = digest(condition.dataset.name, one.address())
+            key = digest(name, one.address())
             if key not in self._scorers:
                 try:
-                    self._scorers[key] = sources.fit(one, condition.dataset.name)
+                    self._scorers[key] = sources.fit(one, name)
                 except NotObservable:
                     self._scorers[key] = None
             if (scorer := self._scorers[key]) is not None:
@@ -154,10 +160,10 @@ class Worker:
         return found
 
     def _measure(self, shard: Shard, condition: Condition, classifier: Classifier, batch: Batch) -> Outcome:
-        scorers = self.scorers(condition, classifier)
+        scorers, costs = self.scorers(condition, classifier), Costs()
         if condition.stranger is not None:
-            records, found = strange(condition, classifier, batch, scorers)
-            return Outcome(shard, records, observations=found)
+            records, found = strange(condition, classifier, batch, scorers, costs)
+            return Outcome(shard, records, observations=found, costs=costs.all())
         threat, attack = condition.threat.part, condition.attack
         source = type(condition.dataset.part).__qualname__
         streams = Streams.keyed(self.study.seed, source, batch.ids, condition.streams_key())
@@ -190,7 +196,7 @@ class Worker:
             raise StudyError(f"detector '{condition.evaded.detector.name}' does not suit the model")
         with classifier.facing(evaded[0] if evaded else None):
             ledger = sweep.run()
-        return Outcome(
+        outcome = Outcome(
             shard,
             ledger.records(batch.ids),
             examples=[example(sweep, ledger, row) for row in sorted(ledger.kept)],
@@ -198,9 +204,10 @@ class Worker:
             trials=ledger.trials(batch.ids),
             observations=[
                 *observations(sweep, ledger, condition.watches, holds_constants(condition, shard.indices)),
-                *suspicions(sweep, ledger, scorers),
+                *suspicions(sweep, ledger, scorers, costs),
             ],
         )
+        return replace(outcome, costs=costs.all())
 
 
 def load(model: Named[Model], study: Study) -> Classifier:

@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classrob.costs import Cost
+from classrob.detecting import Sources
 from classrob.detection import held
+from classrob.reading.pricing import priced, prices
 from classrob.reading.results import Results
+from classrob.study import read_study
+from classrob.worker import Worker
 
 from .conftest import Called
 
@@ -121,6 +126,49 @@ def test_scores_stand_beside_verdicts(guarded: Callable[..., Path], cli: Call) -
         assert cli(*command).code == 0, command
 
 
+def test_what_a_score_costs_stands_beside_rows_and_changes_none(
+    guarded: Callable[..., Path], cli: Call
+) -> None:
+    """Two runs took different times; their rows are the same, and both say what each image cost."""
+    path = guarded('reference = { use = "arrays", path = "data.npz", limit = 30 }', NOISE)
+    outs = [path.parent / "runs" / name for name in "ab"]
+    stored: list[list[Any]] = []
+    for out in outs:
+        assert cli("run", path, "--out", out, "--no-reuse").code == 0
+        with sqlite3.connect(out / "run.sqlite") as db:
+            tables = [db.execute(f"SELECT * FROM {name}").fetchall() for name in ("record", "observation")]
+            hows = [json.loads(how).get("costs") for (how,) in db.execute("SELECT how FROM shard")]
+        stored.append(tables)
+        judged = sum(name == "suspicion/mine" for *_, name, _, _, _ in tables[1])
+        costs = [Cost(*one) for some in hows for one in some]
+        assert sum(cost.images for cost in costs if cost.detector == "mine") == judged
+        assert sum(cost.images for cost in costs if cost.detector is None) == judged
+        assert all(cost.seconds > 0 and cost.processor >= 0 for cost in costs)
+    assert stored[0] == stored[1]
+    shown = json.loads(cli("show", outs[0], "--detectors", "--format", "json").out)
+    with Results.open(outs[0]) as results:
+        ((who, price),) = prices(results).items()
+    assert who[2] == "mine"
+    assert price.images == judged
+    assert price.over_prediction is not None
+    for row in shown:
+        assert (row["milliseconds"], row["over_prediction"]) == (price.milliseconds, price.over_prediction)
+        assert row["timed"] == judged
+    assert cli("report", outs[0]).code == 0
+    page = (outs[0] / "report.html").read_text()
+    assert "What a score costs" in page
+    assert f'<td class="num">{price.milliseconds:.3g}</td>' in page
+
+
+def test_prices_are_medians_over_shards() -> None:
+    """The first batch of a run, in which a detector learns what it learns once, does not move them."""
+    shards = [(Cost("d", 10, s, 2 * s), Cost(None, 20, 0.2, 0.2)) for s in (0.5, 0.3, 100.0)]
+    price = priced(shards)
+    assert (price.milliseconds, price.processor, price.over_prediction) == pytest.approx((50, 100, 5))
+    assert price.images == 30
+    assert priced([(Cost("d", 10, 1.0, 1.0), None)]).over_prediction is None
+
+
 def test_a_half_that_is_fitted_on_is_not_judged(guarded: Callable[..., Path], cli: Call) -> None:
     """Without a training split a digest of ids decides, so an image and its perturbed form go together."""
     path = guarded(NOISE, 'outliers = ["n"]')
@@ -156,6 +204,44 @@ def test_protocols_decide_what_a_detector_learns_from(guarded: Callable[..., Pat
     with Results.open(path.parent / "runs" / "others") as results:
         noted = {one.threat: one.parts["detector mine"]["outliers"] for one in results.strangers}
     assert noted == {"ood/n": ["linf"]}
+
+
+def test_references_and_outliers_are_made_once_and_shared(
+    guarded: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two detectors that learn from the same images; where these take too much room, they are made again."""
+    own = 'reference = { use = "arrays", path = "data.npz", limit = 30 }', NOISE, 'outliers = "own"'
+    path = guarded(*own)
+    again = path.read_text()[path.read_text().index("[[detector]]") :].replace(
+        'name = "mine"', 'name = "other"'
+    )
+    path.write_text(f"{path.read_text()}\n{again}")
+    made: list[str] = []
+    for what in ("_reference", "_outliers"):
+        method = getattr(Sources, what)
+
+        def counted(self: Sources, *args: Any, method: Any = method) -> Any:
+            made.append(getattr(args[0], "name", "reference"))
+            return method(self, *args)
+
+        monkeypatch.setattr(Sources, what, counted)
+
+    def fitted() -> list[dict[str, Any]]:
+        made.clear()
+        (path.parent / "fitted.txt").unlink(missing_ok=True)
+        worker = Worker(read_study(path, ()), path.parent)
+        for condition in worker.conditions():
+            classifier = worker.classifier(condition.model)
+            with classifier.frozen():
+                worker.scorers(condition, classifier)
+        return fits(path)
+
+    shared = fitted()
+    assert sorted(made) == ["l2", "linf", "ood/n", "reference"]
+    assert len(shared) == 6, "two detectors, each against three"
+    monkeypatch.setattr("classrob.detecting.KEPT", 0)
+    assert fitted() == shared
+    assert len(made) == 12
 
 
 def test_what_a_detector_is_decides_the_address(guarded: Callable[..., Path], cli: Call) -> None:

@@ -23,7 +23,7 @@ HOST = ROOT / "framework" / "classrob"
 
 #: Law 1: data flows downwards through these rooms, so imports only ever point upwards in this list.
 FLOW = (
-    ("errors", "component", "streams", "images"),
+    ("errors", "component", "streams", "images", "costs"),
     ("space", "live", "scorer", "records", "packing", "columnar", "table", "fields", "environment"),
     ("decoder",),
     ("statistics",),
@@ -31,7 +31,7 @@ FLOW = (
     ("loading", "identity", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
-    ("nested", "named"),
+    ("nested", "named", "spotcheck"),
     ("detection",),
     ("condition", "sweep"),
     ("plan", "pictures", "drawings"),

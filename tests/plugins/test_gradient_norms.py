@@ -22,7 +22,7 @@ from classrob_detectors.norms import GradientNorms, squared_gradient_norms
 from classrob_detectors.norms.convolution import Convolution
 from classrob_detectors.norms.layout import Layout, find
 from classrob_detectors.norms.rules import RULES
-from classrob_detectors.norms.term import Term
+from classrob_detectors.norms.term import Term, norms_of
 from classrob_onnx.model import OnnxModel
 
 SLOW = {"vmap", "loop"}
@@ -214,20 +214,61 @@ def test_any_convolution(drawn: tuple[nn.Module, Tensor]) -> None:
 @settings(max_examples=20, deadline=None)
 @given(convolutions())
 def test_every_way_of_a_convolution(drawn: tuple[nn.Module, Tensor]) -> None:
-    """`dual`, `grouped` and `windows` give the same norms, whichever is chosen."""
+    """`pixels`, `dual`, `grouped` and `windows` give the same norms and gradients, however channels lie."""
     module, images = drawn
     if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) or module.padding_mode != "zeros":
         return
     gradient = torch.randn_like(module(images))
     shape, groups = tuple(module.weight.shape), module.groups
-    args: Any = (module.stride, module.padding, module.dilation, groups)
-    term = Convolution((None, 0), images[:, None], gradient[:, None], shape, *args)
+    args: Any = (shape, module.stride, module.padding, module.dilation, groups)
+    term = Convolution((None, 0), images[:, None], gradient[:, None], *args)
+    innermost = images.movedim(1, -1).contiguous().movedim(-1, 1)
+    other = Convolution((None, 0), innermost[:, None], gradient[:, None], *args)
     everything = slice(0, len(images))
-    windows, at = term._windows(everything)
-    dual = ((windows.mT @ windows) * (at.mT @ at)).sum((1, 2, 3))
-    assert torch.allclose(term._grouped(everything), term._multiplied(everything))
-    assert torch.allclose(term._multiplied(everything).flatten(1).square().sum(1), dual)
-    assert torch.allclose(term.squared(), dual)
+    expected = term._grouped(everything)
+    norms = norms_of(expected)
+    for one in (term, other):
+        assert torch.allclose(one.gradients(0, len(images)), expected)
+        assert torch.allclose(norms_of(one._multiplied(everything)), norms)
+        assert torch.allclose(one._grouped(everything), expected)
+        assert torch.allclose(one._by_windows(everything), norms)
+        assert torch.allclose(one._by_pixels(everything), norms)
+        assert torch.allclose(one.squared(), norms)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "kernel", "stride", "way"),
+    [
+        (64, 8, 3, 1, "pixels"),
+        (128, 4, 3, 1, "pixels"),
+        (32, 16, 3, 1, "grouped"),
+        (16, 32, 3, 1, "grouped"),
+        (32, 16, 3, 2, "windows"),
+        (64, 8, 1, 1, "windows"),
+        (64, 32, 16, 16, "dual"),
+    ],
+)
+def test_the_way_of_a_convolution(channels: int, size: int, kernel: int, stride: int, way: str) -> None:
+    """Chosen by sizes alone: what was measured to be fastest for the layers of residual networks."""
+    module = nn.Conv2d(channels, channels, kernel, stride, padding=kernel // 2 if stride < kernel else 0)
+    images = torch.zeros(1, channels, size, size)
+    gradient, args = module(images)[:, None], (module.stride, module.padding, module.dilation, 1)
+    shape: Any = tuple(module.weight.shape)
+    assert Convolution((None, 0), images[:, None], gradient, shape, *args).way == way  # type: ignore[arg-type]
+
+
+def test_a_network_that_wants_channels_outermost() -> None:
+    """`view` refuses channels that lie innermost, as a processor's convolutions like them best."""
+
+    class Viewed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 4, 3), nn.Linear(64, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x).view(len(x), -1))
+
+    agree(Viewed(), torch.randn(5, 3, 6, 6))
 
 
 class Rows(nn.Module):

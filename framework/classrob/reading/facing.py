@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from classrob.reading.pricing import Price, prices
 from classrob.reading.results import Results
 from classrob.reading.score import Row
 
@@ -18,6 +19,8 @@ class Facing(NamedTuple):
     `attack` and the four figures after it are of the first, None where there is none; those that begin with
     `adaptive` are of the second. `falls` says whether the whole interval of the second lies below that of the
     first; as both rest on the same unperturbed images, chance alone does that more rarely than once in twenty.
+    The last four are what a score cost, over all of the model's images of the data set that were scored: time and
+    processor time an image, how many times that of a prediction, and how many images (`pricing.Price`).
     """
 
     model: str
@@ -37,6 +40,10 @@ class Facing(NamedTuple):
     adaptive_high: float | None
     adaptive_n: int
     falls: bool | None
+    milliseconds: float | None = None
+    processor_milliseconds: float | None = None
+    over_prediction: float | None = None
+    timed: int = 0
 
 
 def facings(results: Results, rows: Sequence[Row]) -> list[Facing]:
@@ -55,15 +62,16 @@ def facings(results: Results, rows: Sequence[Row]) -> list[Facing]:
             key = (row.model, row.dataset, row.threat, row.budget, row.detector, row.label)
             sides = found.setdefault(key, ([], []))
             sides[(row.model, row.dataset, row.threat, row.attack) in knowing].append(row)
+    known = prices(results)
     return [
-        _facing(one, other)
+        _facing(one, other, known)
         for plain, adaptive in found.values()
         for one in plain or [None]
         for other in adaptive or [None]
     ]
 
 
-def _facing(plain: Row | None, adaptive: Row | None) -> Facing:
+def _facing(plain: Row | None, adaptive: Row | None, known: Mapping[tuple[str, str, str], Price]) -> Facing:
     """One beside the other; one of the two is there."""
     row = plain or adaptive
     assert row is not None, "an AUROC of no attack"
@@ -75,6 +83,7 @@ def _facing(plain: Row | None, adaptive: Row | None) -> Facing:
         *_figures(plain),
         *_figures(adaptive),
         falls,
+        *known.get((row.model, row.dataset, row.detector or ""), (None, None, None, 0)),
     )
 
 

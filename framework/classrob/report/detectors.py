@@ -45,8 +45,22 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Priced:
+    """What a detector's score of an image costs, in milliseconds and in predictions, and of how many images."""
+
+    detector: str
+    clock: str
+    processor: str
+    predictions: str
+    n: int
+
+
+@dataclass(frozen=True)
 class Sheet:
-    """One model on one data set: sentences, all lines, and the classes; `known` says whether any attack looked."""
+    """One model on one data set: sentences, all lines, the classes, and what the detectors cost.
+
+    `known` says whether any attack looked.
+    """
 
     model: str
     dataset: str
@@ -54,6 +68,7 @@ class Sheet:
     lines: list[Line]
     grids: list[Grid]
     known: bool
+    prices: list[Priced]
 
 
 def sheets(results: Results, rows: Sequence[Row], places: Mapping[tuple[str, ...], int]) -> list[Sheet]:
@@ -68,7 +83,18 @@ def sheets(results: Results, rows: Sequence[Row], places: Mapping[tuple[str, ...
 def _sheet(of: tuple[str, str], mine: Sequence[Facing], classes: tuple[str, ...], place: int) -> Sheet:
     overall = [one for one in mine if one.label is None]
     known = any(one.adaptive_attack is not None for one in overall)
-    return Sheet(*of, evaded(overall), [_line(one) for one in overall], _grids(mine, classes, place), known)
+    prices = [_priced(one) for one in {one.detector: one for one in overall if one.timed}.values()]
+    lines = [_line(one) for one in overall]
+    return Sheet(*of, evaded(overall), lines, _grids(mine, classes, place), known, prices)
+
+
+def _priced(one: Facing) -> Priced:
+    clock, processor = _number(one.milliseconds), _number(one.processor_milliseconds)
+    return Priced(one.detector or "", clock, processor, _number(one.over_prediction), one.timed)
+
+
+def _number(x: float | None) -> str:
+    return "–" if x is None else f"{x:.3g}"
 
 
 def _line(one: Facing) -> Line:

@@ -59,6 +59,7 @@ class GradientNorms:
         self.rules: dict[str, str] = {}
         self._plans: dict[object, Plan | None] = {}
         self._wrong: dict[object, frozenset[int]] = {}
+        self._innermost: dict[object, bool] = {}
 
     def __call__(self, images: Tensor, *, differentiable: bool = False) -> Tensor:
         """Squared norms [n, p] for images [n, …]; where asked to, differentiable in images that have gradients.
@@ -74,7 +75,7 @@ class GradientNorms:
         )  # others have no second slope
         with _differentiable(self.module, parameters), fused:
             if not differentiable:
-                images = images.clone() if images.is_inference() else images.detach()
+                images = self._laid_out(images.clone() if images.is_inference() else images.detach())
             kind = (images.shape[1:], images.dtype, images.device, images.requires_grad)
             found = self._by_rules(kind, images, parameters)
             known = self._wrong.get(kind)
@@ -89,6 +90,21 @@ class GradientNorms:
                 self._rest(images, parameters, columns, rules, wrong)
         self.rules = {name: rules[i] for i, name in enumerate(self.names)}
         return torch.stack([columns[i].to(parameters[0].dtype) for i in range(len(parameters))], 1)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """With channels innermost, as a processor's convolutions are fastest; as they are where the module minds."""
+        if images.ndim != 4 or images.device.type != "cpu":
+            return images
+        innermost = torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
+        kind = (images.shape[1:], images.dtype)
+        if kind not in self._innermost:
+            try:
+                self.module(innermost[:1])
+            except RuntimeError:  # of a `view` that wants them outermost; an error of its own comes again
+                self._innermost[kind] = False
+            else:
+                self._innermost[kind] = True
+        return innermost if self._innermost[kind] else images
 
     def _by_rules(
         self, kind: object, images: Tensor, parameters: Sequence[Tensor]
@@ -219,7 +235,7 @@ def _together(terms: Sequence[Term], parameter: Tensor, n: int) -> Tensor:
             total = gradient if total is None else total + gradient
         return parameter.new_zeros(part.stop - part.start) if total is None else norms_of(total)
 
-    return in_steps(n, 2 * parameter.numel(), norms)
+    return in_steps(n, 2 * parameter.numel(), norms, parameter.device)
 
 
 def _disagreeing(

@@ -46,7 +46,7 @@ def probe(
 ) -> Probe | None:
     """Probe a module with the first image of a batch; None where samples mix or cannot be told apart."""
     slope, images = images.requires_grad, images.detach()
-    three = images[:1].expand(COUNT, *images.shape[1:]).clone()
+    three = torch.cat([images[:1]] * COUNT)
     if images.is_floating_point():
         three[SPOILED] = torch.nan
         try:
@@ -55,7 +55,7 @@ def probe(
             found = None
         if found is not None:
             return found
-    three = images[:1].expand(COUNT, *images.shape[1:]).clone()
+    three = torch.cat([images[:1]] * COUNT)
     values = _Watch(None)
     with values:
         loss(module(three))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,34 +12,55 @@ from classrob_detectors.norms.convolution import convolution
 from classrob_detectors.norms.graph import shape_at
 from classrob_detectors.norms.layout import Layout
 from classrob_detectors.norms.paths import spread
-from classrob_detectors.norms.term import Dense, Lookup, Product, Rule, Term
+from classrob_detectors.norms.term import Dense, Lookup, Product, Rule, Term, in_steps
 
 
-def _shared(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Dense | None:
-    """An operand that was broadcast to the shape of `gradient`."""
+def _shared(
+    node: Any, operand: int, gradient: Tensor, layout: Layout, n: int, scale: float = 1.0
+) -> Dense | None:
+    """An operand that was broadcast to the shape of `gradient`, which counts `scale` times."""
     edge = node.next_functions[operand]
     found = spread(edge, gradient, layout, n, shape_at(edge))
-    return None if found is None else Dense(found[1], found[0])
+    return None if found is None else Dense(found[1], found[0] if scale == 1.0 else scale * found[0])
+
+
+def _shared_in_steps(
+    node: Any, operand: int, gradient: Tensor, part: Callable[[slice], Tensor], layout: Layout, n: int
+) -> Dense | None:
+    """The same, where rows of what `gradient` is multiplied with are made when they are needed, by `part`."""
+    edge = node.next_functions[operand]
+    shape = shape_at(edge)
+
+    def shared(rows: slice) -> Tensor:
+        found = spread(edge, part(rows), layout, rows.stop - rows.start, shape)
+        assert found is not None, "an operand that all samples share"
+        return found[0]
+
+    if layout != Layout(0, 1, 1) or (len(shape) == gradient.ndim and shape[0] != 1):
+        return _shared(node, operand, part(slice(0, len(gradient))), layout, n)
+    return Dense(edge, in_steps(n, 2 * gradient[0].numel(), shared, gradient.device))
 
 
 def _add(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
-    return _shared(node, operand, gradient * node._saved_alpha if operand else gradient, layout, n)
+    return _shared(node, operand, gradient, layout, n, node._saved_alpha if operand else 1.0)
 
 
 def _subtract(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
-    return _shared(node, operand, gradient * -node._saved_alpha if operand else gradient, layout, n)
+    return _shared(node, operand, gradient, layout, n, -node._saved_alpha if operand else 1.0)
 
 
 def _multiply(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
     other = node._saved_self if operand else node._saved_other
-    return None if other is None else _shared(node, operand, gradient * other, layout, n)
+    if other is None or other.shape != gradient.shape:
+        return None if other is None else _shared(node, operand, gradient * other, layout, n)
+    return _shared_in_steps(node, operand, gradient, lambda rows: gradient[rows] * other[rows], layout, n)
 
 
 def _divide(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
     below = node._saved_other
     if operand == 0:
         return _shared(node, 0, gradient / below, layout, n)
-    return _shared(node, 1, -gradient * (node._saved_self / below) / below, layout, n)
+    return _shared(node, 1, gradient * (node._saved_self / below) / below, layout, n, -1.0)
 
 
 def _prelu(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
@@ -98,23 +119,34 @@ def _product(
 def _batch_norm(node: Any, operand: int, gradient: Tensor, layout: Layout, n: int) -> Term | None:
     """Both in evaluation mode, and over one sample's channels, as instance normalisation uses it."""
     shape = [1, -1] + [1] * (gradient.ndim - 2)
-    if operand == 1:
-        if node._saved_training:
-            mean, scale = node._saved_result1, node._saved_result2
-            dims = [d for d in range(gradient.ndim) if d != 1]
-            normal = _normal(node._saved_input, mean.reshape(shape), scale.reshape(shape), dims)
-            gradient = gradient * normal
-        else:
-            scale = (node._saved_running_var + node._saved_eps).rsqrt()
-            normal = node._saved_input - node._saved_running_mean.reshape(shape)
-            gradient = gradient * normal * scale.reshape(shape)
-    if gradient.ndim > 2:
-        gradient = gradient.flatten(2).sum(2)
-    if layout.dim == 1 and gradient.shape[0] == 1:
-        gradient, layout = gradient[0], Layout(0, layout.outer, layout.inner)
-    elif layout.dim != 0 or node._saved_training:
+    x, training = node._saved_input, node._saved_training
+
+    def whole(rows: slice) -> Tensor:
+        return gradient[rows]
+
+    def centred(rows: slice) -> Tensor:
+        mean = node._saved_running_mean.reshape(shape)
+        scale = (node._saved_running_var + node._saved_eps).rsqrt().reshape(shape)
+        return gradient[rows] * (x[rows] - mean) * scale
+
+    def normal(rows: slice) -> Tensor:
+        mean, scale = node._saved_result1.reshape(shape), node._saved_result2.reshape(shape)
+        return gradient[rows] * _normal(x[rows], mean, scale, [d for d in range(gradient.ndim) if d != 1])
+
+    part = whole if operand == 2 else normal if training else centred
+    if layout.dim == 1 and len(gradient) == 1:
+        sums = _over_positions(part(slice(0, 1)))[0]
+        return _shared(node, operand, sums, Layout(0, layout.outer, layout.inner), n)
+    if layout.dim != 0 or training:
         return None
-    return _shared(node, operand, gradient, layout, n)
+    if operand == 2:
+        return _shared(node, 2, _over_positions(gradient), layout, n)
+    return _shared_in_steps(node, operand, gradient, lambda rows: _over_positions(part(rows)), layout, n)
+
+
+def _over_positions(x: Tensor) -> Tensor:
+    """Sums [rows, channels] of [rows, channels, …]."""
+    return x.flatten(2).sum(2) if x.ndim > 2 else x
 
 
 def _normal(x: Tensor, mean: Tensor, scale: Tensor, dims: list[int]) -> Tensor:

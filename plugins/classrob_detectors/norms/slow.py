@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from classrob_detectors.norms.term import STEP, norms_of
+from classrob_detectors.norms.term import norms_of
 
 Loss = Callable[[Any], Tensor]
+
+#: Elements of single images' gradients that are held at once.
+HELD = 1 << 22
 
 
 def by_vmap(module: nn.Module, images: Tensor, loss: Loss, parameters: Mapping[str, Tensor]) -> Tensor:
@@ -22,7 +25,7 @@ def by_vmap(module: nn.Module, images: Tensor, loss: Loss, parameters: Mapping[s
 
     chosen = {name: p.detach() for name, p in parameters.items()}
     each = vmap(grad(one), in_dims=(None, 0), randomness="different")
-    many = max(1, STEP // sum(p.numel() for p in chosen.values()))
+    many = max(1, HELD // sum(p.numel() for p in chosen.values()))
     found = []
     with torch.no_grad():  # but those within `grad`
         for part in images.split(many):

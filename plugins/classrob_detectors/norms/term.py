@@ -13,8 +13,9 @@ from torch import Tensor
 from classrob_detectors.norms.graph import Edge
 from classrob_detectors.norms.layout import Layout
 
-#: Elements that a step of a rule may hold beside what the batch holds anyway: 16 MiB of float32.
-STEP = 1 << 22
+#: Elements that a step of a rule may hold beside what the batch holds anyway: on a processor for each thread, about
+#: what its cache holds (2 MiB of float32), so that steps take the memory of the ones before; elsewhere in all.
+STEP, STEP_ELSEWHERE = 1 << 19, 1 << 24
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,15 @@ class Product(Term):
     def squared(self) -> Tensor:
         """From products of rows, or from the gradients, whichever needs fewer operations."""
         n, t, a = self.rows.shape
-        b = self.gradient.shape[2]
+        b, device = self.gradient.shape[2], self.rows.device
         if t == 1:
             found = self.rows.square().sum((1, 2)) * self.gradient.square().sum((1, 2))
         elif t * (a + b) < a * b:
-            found = in_steps(n, 2 * t * t, lambda part: dual(self.rows[part], self.gradient[part]))
+            found = in_steps(n, 2 * t * t, lambda part: dual(self.rows[part], self.gradient[part]), device)
         else:
-            found = in_steps(n, a * b, lambda part: norms_of(self.rows[part].mT @ self.gradient[part]))
+            found = in_steps(
+                n, a * b, lambda part: norms_of(self.rows[part].mT @ self.gradient[part]), device
+            )
         return found * self.scale**2
 
     def gradients(self, first: int, last: int) -> Tensor:
@@ -111,7 +114,19 @@ class Lookup(Term):
 
 def dual(x: Tensor, g: Tensor) -> Tensor:
     """Squared norms [m] of xᵀ · g for x [m, t, a] and g [m, t, b], from products of rows."""
-    return ((x @ x.mT) * (g @ g.mT)).sum((1, 2)).clamp_min(0)  # below 0 by rounding alone
+    return inner(products(x.mT).flatten(1), products(g.mT).flatten(1)).clamp_min(
+        0
+    )  # below 0 by rounding alone
+
+
+def products(x: Tensor) -> Tensor:
+    """Products [m, t, t] of all columns of x [m, a, t]."""
+    return x.mT @ x
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products [m] of rows [m, k]."""
+    return (a * b).sum(1)
 
 
 def norms_of(gradients: Tensor) -> Tensor:
@@ -119,9 +134,10 @@ def norms_of(gradients: Tensor) -> Tensor:
     return torch.linalg.vector_norm(gradients.reshape(len(gradients), -1), dim=1).square()  # no copy of them
 
 
-def in_steps(n: int, each: int, found: Callable[[slice], Tensor]) -> Tensor:
+def in_steps(n: int, each: int, found: Callable[[slice], Tensor], device: torch.device) -> Tensor:
     """What `found` gives for all n samples, some at a time, where one needs `each` elements of room."""
-    many = max(1, STEP // max(1, each))
+    room = STEP * torch.get_num_threads() if device.type == "cpu" else STEP_ELSEWHERE
+    many = max(1, room // max(1, each))
     if many >= n:
         return found(slice(0, n))
     return torch.cat([found(slice(first, min(n, first + many))) for first in range(0, n, many)])
