@@ -156,9 +156,8 @@ class Attack(Part):
     ) -> Tensor:
         """One proposal z a sample, [n, …]; it need not be inside the budget.
 
-        `space.budget` [n] holds each sample's budget. `start` is where an earlier search of the same
-        samples ended, at a larger budget and now drawn inside this one; None at the first. A row at the
-        centre has no such place.
+        `space.budget` [n] holds each sample's budget. `start` is where an earlier search of the same samples ended,
+        at a larger budget and now drawn inside this one; None, or the centre, at the first.
         """
 
 
