@@ -46,7 +46,7 @@ class Pool:
         self.space, self.labels, self.streams, self.goal = space, labels, streams, goal
         centre = space.centre()
         self.origin = centre if start is None else start
-        self.fresh_start = (self.origin == centre).reshape(len(centre), -1).all(1)
+        self.fresh_start = (self.origin == centre).reshape(len(centre), centre[:1].numel()).all(1)
         self.answer = self.origin.clone()
         self.nearest = torch.full_like(space.budget, torch.inf)
         self.restart, self.age = torch.zeros_like(labels), torch.zeros_like(labels)

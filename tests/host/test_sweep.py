@@ -136,9 +136,17 @@ def test_finished_samples_leave_and_the_batch_is_refilled(setting: Setting) -> N
     sweep(setting, Watched(steps=6), budgets=(0.08,)).run()
     full = setting.classifier.batch_size
     assert full <= max(sizes) <= (1 + REST) * full
-    assert (
-        sum(size >= full for size in sizes) >= len(sizes) - 7
-    )  # only the pool's last rows run in smaller batches
+    smaller = sum(size < full for size in sizes)
+    assert smaller <= 7  # only the pool's last rows run in smaller batches
+
+
+def test_a_search_of_no_samples_finds_none(setting: Setting) -> None:
+    none = torch.arange(0)
+    batch = setting.batch.select(none)
+    space = LinfBall(torch.empty(0), batch.images)
+    for start in (None, space.centre()):
+        found = PGD(steps=3).search(setting.classifier, space, batch, setting.streams.select(none), start)
+        assert found.shape == batch.images.shape
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(N, 6), (N - 8, 6), (N // 2, 12)])
