@@ -68,10 +68,11 @@ class ClockedEnsemble(Ensemble):
 def took(ledger: Ledger, clock: Clock) -> dict[str, Took]:
     """What each member took, and the share of samples that stands after it, at a ledger's only budget."""
     at_last = (ledger.labels.numpy() == ledger.predicted[:, 0]).nonzero()[0].tolist()
-    standing = set(at_last) | {i for i, _, trial in ledger.tried if trial.predicted != trial.label}
+    broken = [(i, one.attack) for (i, *_), one in ledger.tried.items() if one.predicted != one.label]
+    standing = set(at_last) | {i for i, _ in broken}
     found: dict[str, Took] = {}
     for name, seconds in clock.seconds.items():
-        standing -= {i for i, _, t in ledger.tried if t.attack == name and t.predicted != t.label}
+        standing -= {i for i, attack in broken if attack == name}
         found[name] = Took(round(seconds, 2), round(len(standing) / len(ledger.labels), 4))
     return found
 
