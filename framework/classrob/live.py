@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 
 from classrob.errors import StudyError, one_line
 from classrob.images import UNREADABLE, Fit, Picture, tensor_of
+from classrob.stem import BlockedStem
+from classrob.twin import Twin
 
 if TYPE_CHECKING:
     from classrob.scorer import Scorer
@@ -160,48 +161,6 @@ def constant(module: nn.Module) -> Iterator[None]:
             weight.requires_grad_(required)
 
 
-class _Innermost(torch.autograd.Function):
-    """Images with the channels innermost; the gradient comes back as the images lay.
-
-    Otherwise every operation of a search that combines it with images would take three times as long.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=torch.channels_last)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        return grad_outputs[0].contiguous()
-
-
-class Twin(nn.Module):
-    """A model's fast form: channels innermost where that pays, in lower precision where asked for."""
-
-    def __init__(self, module: nn.Module, precision: str, channels_last: bool) -> None:
-        super().__init__()
-        self.low, self.channels_last = precision == "bfloat16", channels_last
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
-        self.whole = copy.deepcopy(self.module).bfloat16() if self.low else None
-        if channels_last:
-            self.module = self.module.to(memory_format=torch.channels_last)
-            self.whole = self.whole and self.whole.to(memory_format=torch.channels_last)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of images, in the type that comes out."""
-        if self.channels_last:
-            images = cast(Tensor, _Innermost.apply(images))
-        if self.whole is not None:
-            try:
-                return self.whole(images.bfloat16())
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # an operation mixes types: then torch chooses for each, which is slower
-                self.whole = None
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.low):
-            return self.module(images)
-
-
 @dataclass
 class Classifier:
     """A model in memory: images float32 [n, c, h, w] in [0, 1] in, logits float32 [n, k] out.
@@ -213,6 +172,7 @@ class Classifier:
         fit: what images the module takes.
         batch_size: the most rows that one call of the module sees.
         channels_last: does a search run faster with the channels innermost?
+        stem: is its first convolution's gradient taken in blocks of pixels?
         meter: where passes are counted, when somebody counts.
         scorer: the detector that an attack is to evade, when it is to evade one.
     """
@@ -223,6 +183,7 @@ class Classifier:
     device: str = "cpu"
     batch_size: int = 64
     channels_last: bool = False
+    stem: bool = False
     meter: Meter | None = None
     scorer: Scorer | None = None
     _twins: dict[str, nn.Module] = field(default_factory=dict, repr=False)
@@ -260,7 +221,8 @@ class Classifier:
         if short := -n % ROWS:
             images = torch.cat([images, images[:1].detach().expand(short, *images.shape[1:])])
         try:
-            logits = self.module(images)
+            with BlockedStem() if self.stem and images.requires_grad else nullcontext():
+                logits = self.module(images)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:

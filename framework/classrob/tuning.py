@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from classrob.errors import StudyError
+from classrob.heap import keep_freed_memory
 from classrob.live import ROWS, Classifier
+from classrob.stem import BlockedStem
 
 #: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
 WORTH, LARGER = 0.75, 0.94
@@ -31,6 +33,9 @@ SIZES = {"cpu": (16, 32, 64, 128, 256), "other": (64, 128, 256, 512, 1024)}
 
 #: The channels go innermost where a convolution's result has so many positions; smaller maps gain nothing.
 POSITIONS = 512
+
+#: Two gradients that differ by this share, or less, differ by rounding.
+SAME = 1e-3
 
 #: How often each is tried.
 ROUNDS = 3
@@ -49,16 +54,24 @@ class Tuning:
     batch_size: int
     threads: int
     channels_last: bool
+    stem: bool
     microseconds: float
 
     def as_dict(self) -> dict[str, int | bool | float]:
         """As plain data."""
         return asdict(self)
 
+    def onto(self, classifier: Classifier) -> None:
+        """Let a classifier run so."""
+        classifier.batch_size, classifier.channels_last = self.batch_size, self.channels_last
+        classifier.stem = self.stem
+
 
 def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tuning:
     """Time gradients of a frozen classifier at some images [n, c, h, w]; a given batch size is kept."""
+    keep_freed_memory()
     classifier = replace(classifier, channels_last=_innermost(classifier, images))
+    classifier.stem = _blocked(classifier, images)
     kind = "cpu" if images.device.type == "cpu" else "other"
     sizes = SIZES[kind] if batch_size is None else (batch_size,)
     largest = max(sizes[0], NUMBERS // max(1, images[0].numel()))
@@ -87,7 +100,7 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
             alone = min(_seconds(classifier, images, best) for _ in range(ROUNDS)) / best
         if each > WORTH * alone:
             threads, each = 1, alone
-    return Tuning(best, threads, classifier.channels_last, round(1e6 * each, 2))
+    return Tuning(best, threads, classifier.channels_last, classifier.stem, round(1e6 * each, 2))
 
 
 def _innermost(classifier: Classifier, images: Tensor) -> bool:
@@ -106,6 +119,23 @@ def _innermost(classifier: Classifier, images: Tensor) -> bool:
     except StudyError:
         return False  # it views an activation as rows of numbers; or its own form fails too, and says so next
     return pays
+
+
+def _blocked(classifier: Classifier, images: Tensor) -> bool:
+    """Is the gradient of its first convolution taken in blocks? Where there is one, and it comes out the same."""
+    some, slopes = images[:1].clone().requires_grad_(), list[Tensor]()
+    stem = BlockedStem()
+    try:
+        for way in (nullcontext(), stem):
+            with way:
+                logits = classifier(some)
+            if not logits.requires_grad:
+                return False
+            slopes.append(torch.autograd.grad(logits.sum(), some)[0])
+    except (StudyError, RuntimeError):  # a way that knows no such call; or it has no gradient at all
+        return False
+    plain, blocked = slopes
+    return stem.blocked > 0 and bool((plain - blocked).norm() <= SAME * plain.norm())
 
 
 class _Convolutions(TorchDispatchMode):

@@ -102,7 +102,7 @@ class Worker:
         batch = batch.to(self.study.device)
         with classifier.frozen():
             tuning = self._tuning(condition.model.name, classifier, batch)
-            classifier.batch_size, classifier.channels_last = tuning.batch_size, tuning.channels_last
+            tuning.onto(classifier)
             with limited(min(tuning.threads, torch.get_num_threads())):
                 outcome = self._fitting(shard, condition, classifier, batch)
         how = replace(tuning, batch_size=classifier.batch_size).as_dict()

@@ -1,0 +1,133 @@
+"""`classrob.stem`: the blocked gradient of a first convolution is the gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from classrob.live import Classifier
+from classrob.stem import BlockedStem
+from classrob.tuning import tuned
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+sides = st.integers(1, 14)
+pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    channels=st.integers(1, 4),
+    size=st.tuples(sides, sides),
+    kernel=pairs(1, 6),
+    stride=pairs(1, 6),
+    padding=pairs(0, 7),
+    seed=st.integers(0, 10**6),
+)
+def test_any_first_convolution_has_its_own_gradient(
+    channels: int,
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    seed: int,
+) -> None:
+    """… to rounding, and its values to the bit."""
+    assume(all(k <= s + 2 * p for k, s, p in zip(kernel, size, padding, strict=True)))
+    x = drawn(seed, 2, channels, *size).requires_grad_()
+    weight, bias = drawn(seed + 1, 5, channels, *kernel), drawn(seed + 2, 5)
+    plain = F.conv2d(x, weight, bias, stride, padding)
+    with BlockedStem() as stem:
+        blocked = F.conv2d(x, weight, bias, stride, padding)
+    assert stem.blocked == 1
+    assert plain.equal(blocked)
+    back = drawn(seed + 3, *plain.shape)
+    (expected,), (found,) = torch.autograd.grad(plain, x, back), torch.autograd.grad(blocked, x, back)
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_it_can_be_differentiated_again_and_mapped() -> None:
+    weight = drawn(0, 3, 1, 3, 3)
+
+    def network(x: Tensor) -> Tensor:
+        with BlockedStem():
+            return F.conv2d(x, weight, None, 2, 1).tanh()
+
+    x = drawn(1, 2, 1, 5, 6).requires_grad_()
+    assert torch.autograd.gradcheck(network, x)
+    assert torch.autograd.gradgradcheck(network, x)
+    alone = torch.stack([torch.func.grad(lambda one: network(one[None]).sum())(one) for one in x])
+    mapped = torch.vmap(torch.func.grad(lambda one: network(one[None]).sum()))(x.detach())
+    assert torch.allclose(mapped, alone)
+
+
+def _calls() -> dict[str, tuple[Tensor, Tensor, dict[str, object]]]:
+    image = drawn(0, 1, 2, 6, 6)
+    moving, weight = image.clone().requires_grad_(), drawn(1, 4, 2, 3, 3)
+    return {
+        "no gradient is wanted": (image, weight, {}),
+        "the weights are trained": (moving, weight.clone().requires_grad_(), {}),
+        "many channels": (drawn(2, 1, 5, 6, 6).requires_grad_(), drawn(3, 4, 5, 3, 3), {}),
+        "groups": (moving, drawn(4, 4, 1, 3, 3), {"groups": 2}),
+        "gaps": (moving, weight, {"dilation": 2}),
+        "padding by name": (moving, weight, {"padding": "same"}),
+    }
+
+
+@pytest.mark.parametrize("what", _calls())
+def test_other_convolutions_are_left_alone(what: str) -> None:
+    images, weight, more = _calls()[what]
+    with BlockedStem() as stem:
+        found = F.conv2d(images, weight, **more)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    assert stem.blocked == 0
+    assert found.equal(F.conv2d(images, weight, **more))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+class Net(nn.Module):
+    """One convolution and a linear layer, with fixed random weights."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear = nn.Conv2d(channels, 8, 3, padding=1), nn.Linear(8 * 64, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(self.conv(images).relu().flatten(1))
+
+
+class Odd(Net):
+    """Its gradient is another one at every call."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * torch.rand(())
+
+
+@pytest.mark.parametrize(("net", "channels", "expected"), [(Net, 3, True), (Net, 6, False), (Odd, 3, False)])
+def test_a_classifier_is_tuned_to_it_where_the_gradient_comes_out_the_same(
+    net: type[Net], channels: int, expected: bool
+) -> None:
+    classifier = Classifier(net(channels))
+    images = drawn(0, 20, channels, 8, 8).float().sigmoid()
+    with classifier.frozen():
+        tuning = tuned(classifier, images, 16)
+        assert tuning.stem is expected
+        if not expected:
+            return
+        slopes, logits = list[Tensor](), list[Tensor]()
+        for stem in (False, True):
+            classifier.stem = stem
+            x = images.clone().requires_grad_()
+            said = classifier(x)
+            slopes.append(torch.autograd.grad(said.square().sum(), x)[0])
+            logits.append(said)
+    assert logits[0].equal(logits[1])
+    assert not slopes[0].equal(slopes[1])
+    assert torch.allclose(*slopes, rtol=1e-4, atol=1e-6)
