@@ -170,7 +170,8 @@ class Classifier:
 
     Attributes:
         fit: what images the module takes.
-        batch_size: the most rows that one call of the module sees.
+        batch_size: the most rows that one call of the module sees;
+        rest: so many more, rather than a call of their own.
         channels_last: does a search run faster with the channels innermost?
         stem: is its first convolution's gradient taken in blocks of pixels?
         meter: where passes are counted, when somebody counts.
@@ -182,6 +183,7 @@ class Classifier:
     fit: Fit = field(default_factory=Fit)
     device: str = "cpu"
     batch_size: int = 64
+    rest: int = 0
     channels_last: bool = False
     stem: bool = False
     meter: Meter | None = None
@@ -206,10 +208,14 @@ class Classifier:
         Raises:
             StudyError: the model raises, or does not return [n, k].
         """
-        if len(images) <= self.batch_size:  # splitting, even into one part, would copy the gradient
+        most = self.batch_size + self.rest
+        if len(images) <= most:  # splitting, even into one part, would copy the gradient
             logits = self._logits(images)
         else:
-            logits = torch.cat([self._logits(part) for part in images.split(self.batch_size)])
+            alike = -(-len(images) // -(-len(images) // most))
+            logits = torch.cat(
+                [self._logits(part) for part in images.split(min(most, alike + -alike % ROWS))]
+            )
         if (meter := self.meter) is not None:
             meter.charge(meter.forwards, len(images))
             if logits.requires_grad:

@@ -26,8 +26,8 @@ State = dict[str, Tensor]
 #: Finished rows wait in the batch until they are this share of it: moving the others costs more than they do.
 LEAVE = 1 / 16
 
-#: A rest of the pool that is at most this share of a batch goes along with the last one, which the model then sees in
-#: two calls: walks of their own for a few rows would take as many steps as for all.
+#: A rest of the pool that is at most this share of a batch goes along with the last one: walks of their own for a few
+#: rows would take as many steps as for all.
 REST = 1 / 4
 
 

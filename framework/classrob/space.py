@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from classrob.live import Classifier
 
 #: So many numbers of a tensor are worked on at a time, where there is a cache to stay in.
-CACHED = 50_000
+CACHED = 100_000
 
 
 @dataclasses.dataclass(frozen=True)

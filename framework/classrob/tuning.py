@@ -48,10 +48,12 @@ PATIENCE, NUMBERS = 0.5, 2**25
 class Tuning:
     """What was found, and how a search lays its images out; the store keeps it with each shard.
 
-    `microseconds` is what a gradient of one image took, at this batch size and on these threads.
+    `rest` is how many rows more go along in one call, where nobody has named the size. `microseconds` is what a
+    gradient of one image took, at this batch size and on these threads.
     """
 
     batch_size: int
+    rest: int
     threads: int
     channels_last: bool
     stem: bool
@@ -61,10 +63,14 @@ class Tuning:
         """As plain data."""
         return asdict(self)
 
+    def halved(self) -> Tuning:
+        """With half the rows a call, and no rest."""
+        return replace(self, batch_size=max(ROWS, self.batch_size // 2), rest=0)
+
     def onto(self, classifier: Classifier) -> None:
         """Let a classifier run so."""
-        classifier.batch_size, classifier.channels_last = self.batch_size, self.channels_last
-        classifier.stem = self.stem
+        classifier.batch_size, classifier.rest = self.batch_size, self.rest
+        classifier.channels_last, classifier.stem = self.channels_last, self.stem
 
 
 def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tuning:
@@ -100,7 +106,8 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
             alone = min(_seconds(classifier, images, best) for _ in range(ROUNDS)) / best
         if each > WORTH * alone:
             threads, each = 1, alone
-    return Tuning(best, threads, classifier.channels_last, classifier.stem, round(1e6 * each, 2))
+    rest = 0 if batch_size is not None else best // 4
+    return Tuning(best, rest, threads, classifier.channels_last, classifier.stem, round(1e6 * each, 2))
 
 
 def _innermost(classifier: Classifier, images: Tensor) -> bool:

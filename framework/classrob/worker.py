@@ -105,7 +105,7 @@ class Worker:
             tuning.onto(classifier)
             with limited(min(tuning.threads, torch.get_num_threads())):
                 outcome = self._fitting(shard, condition, classifier, batch)
-        how = replace(tuning, batch_size=classifier.batch_size).as_dict()
+        how = self._tunings[condition.model.name].as_dict()
         return replace(outcome, failures=failures, how=how, seconds=time.perf_counter() - begin)
 
     def _tuning(self, name: str, classifier: Classifier, batch: Batch) -> Tuning:
@@ -122,9 +122,9 @@ class Worker:
             except torch.OutOfMemoryError:
                 if classifier.batch_size <= ROWS:
                     raise
-                classifier.batch_size = max(ROWS, classifier.batch_size // 2)
                 name = condition.model.name
-                self._tunings[name] = replace(self._tunings[name], batch_size=classifier.batch_size)
+                self._tunings[name] = self._tunings[name].halved()
+                self._tunings[name].onto(classifier)
             if self.study.device.startswith("cuda"):
                 torch.cuda.empty_cache()
 

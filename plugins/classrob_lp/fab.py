@@ -21,16 +21,14 @@ from classrob_lp.l1 import L1Ball
 from classrob_lp.losses import targeted_margin
 
 #: A processor works on about so many numbers at a time; the tensors on the way then stay in its cache.
-CACHED = 50_000
+CACHED = 200_000
 
 
 class Geometry(NamedTuple):
-    """What a norm decides: `onto` a hyperplane, (points, normals [n, d], gaps [n]) → offsets; `dual`, of
-    slopes [n, k, d] → [n, k].
-    """
+    """What a norm decides: the shortest way `onto` planes of normals [n, d]; `dual`, of slopes [n, k, d] → [n, k]."""
 
     images: Tensor
-    onto: Callable[[Tensor, Tensor, Tensor], Tensor]
+    onto: Callable[[Tensor], hyperplane.Way]
     dual: Callable[[Tensor], Tensor]
 
 
@@ -98,8 +96,9 @@ class FAB(StepwiseAttack):
         self, space: Space, geometry: Geometry, images: Tensor, z: Tensor, gap: Tensor, slope: Tensor
     ) -> Tensor:
         image, offset, normal = (t.flatten(1) for t in (images, z, slope))
-        here = geometry.onto(image + offset, normal, gap)
-        back = geometry.onto(image, normal, gap + torch.linalg.vecdot(normal, offset))
+        onto = geometry.onto(normal)
+        here = onto(image + offset, gap)
+        back = onto(image, gap + torch.linalg.vecdot(normal, offset))
         near, far = (space.distance(step.view_as(z)).clamp_min(1e-8) for step in (here, back))
         alpha = (near / (near + far)).clamp(max=self.alpha_max)[:, None]
         moved = here.mul_(self.eta * (1.0 - alpha)).addcmul_(offset, 1.0 - alpha)

@@ -7,42 +7,56 @@ after the other, and the few of the largest weight do. Nothing is sorted. Where 
 plane is met, the answer is the box's point nearest to the plane.
 
 Offsets are [n, d] for points [n, d] in the box, normals [n, d] of any length (where a normal is 0, so is
-the offset) and gaps [n] of either sign: what is missing to the plane, b − normal · point.
+the offset) and gaps [n] of either sign: what is missing to the plane, b − normal · point. What depends on
+the normal alone is computed once, for planes through several points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+#: (points [n, d], gaps [n]) → offsets [n, d], for planes of some normals.
+Way = Callable[[Tensor, Tensor], Tensor]
+
 #: More Newton steps than any row has been seen to need (a dozen); each passes one breakpoint or more.
 STEPS = 64
-#: A step by at most this share is the last. What it leaves is less by another such factor, save where many
-#: limits lie within it.
+#: Short of the plane by this share of the gap is on it, and a step by at most this share is the last.
 REST = 1e-5
 #: So many coordinates of the largest weight are tried first; rows that need more get eight times as many.
 FEW = 32
 
 
-def linf(points: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-    """The offset of smallest ℓ∞ norm: all coordinates move equally far, or to the box's face."""
-    drive, room, need = _driven(points, normal, gap)
-    weight = drive.abs()
-    reach = _multiplier(weight, weight * room, need)
-    return torch.minimum(room, reach[:, None], out=room).mul_(drive.sign_())
+def linf(normal: Tensor) -> Way:
+    """The offsets of smallest ℓ∞ norm: all coordinates move equally far, or to the box's face."""
+    weight, sign, peak = _scaled(normal)
+    total = weight.sum(1)
+
+    def way(points: Tensor, gap: Tensor) -> Tensor:
+        room, toward = _room(points, sign, gap)
+        return _driven(None, weight, weight, total, room, gap.abs() / peak).mul_(sign).mul_(toward)
+
+    return way
 
 
-def l2(points: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-    """The offset of smallest ℓ2 norm: coordinates move by their weight's share, or to the box's face."""
-    drive, room, need = _driven(points, normal, gap)
-    weight = drive.abs()
-    reach = _multiplier(weight.square(), weight * room, need)
-    return torch.minimum(room, weight.mul_(reach[:, None]), out=room).mul_(drive.sign_())
+def l2(normal: Tensor) -> Way:
+    """The offsets of smallest ℓ2 norm: coordinates move by their weight's share, or to the box's face."""
+    weight, sign, peak = _scaled(normal)
+    squared = weight.square()
+    total = squared.sum(1)
+
+    def way(points: Tensor, gap: Tensor) -> Tensor:
+        room, toward = _room(points, sign, gap)
+        return _driven(weight, weight, squared, total, room, gap.abs() / peak).mul_(sign).mul_(toward)
+
+    return way
 
 
-def l1(points: Tensor, normal: Tensor, gap: Tensor) -> Tensor:
-    """The offset of smallest ℓ1 norm: coordinates of the largest weight move first, to the box's face."""
-    return _one_by_one(points, normal * gap[:, None].sign(), gap.abs(), weighed=True)
+def l1(normal: Tensor) -> Way:
+    """The offsets of smallest ℓ1 norm: coordinates of the largest weight move first, to the box's face."""
+    return lambda points, gap: _one_by_one(points, normal * gap[:, None].sign(), gap.abs(), weighed=True)
 
 
 def farthest(points: Tensor, slope: Tensor, budget: Tensor) -> Tensor:
@@ -73,33 +87,44 @@ def _ratio(left: Tensor, gain: Tensor) -> Tensor:
     return (left / gain).clamp_(0.0, 1.0).nan_to_num_(0.0)
 
 
-def _driven(points: Tensor, normal: Tensor, gap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights of size 1 at most that point where the gap closes; the room there; what is needed, [n]."""
-    peak = normal.abs().amax(1)
-    peak = torch.where(peak > 0, peak, 1.0)  # scaled, since the squares of tiny slopes underflow
-    drive = normal / torch.where(gap < 0, -peak, peak)[:, None]
-    room = torch.gt(drive, 0.0, out=torch.empty_like(drive)).sub_(points).abs_()
-    return drive, room, gap.abs() / peak
+def _scaled(normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights of size 1 at most, signs, and the scale [n]: the squares of tiny slopes underflow."""
+    weight = normal.abs()
+    peak = weight.amax(1)
+    peak = torch.where(peak > 0, peak, 1.0)
+    return weight.div_(peak[:, None]), normal.sign(), peak
 
 
-def _multiplier(rate: Tensor, limit: Tensor, need: Tensor) -> Tensor:
-    """The smallest m ≥ 0 [n] at which Σ min(m · rate, limit) is `need`; the largest float where none is.
+def _room(points: Tensor, sign: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the box lets each coordinate go to close the gap, [n, d]; and along the normal or against it, [n, 1]."""
+    toward = torch.where(gap < 0, -1.0, 1.0)[:, None]
+    half = points.new_full((), 0.5)
+    return torch.addcmul(half, (points - half).mul_(sign), toward, value=-1.0), toward
 
-    From below, Newton's step on a concave function never passes the solution, and lands on it once the
-    right coordinates are at their limits. Masks are floats here: on a CPU several times faster than bool.
+
+def _driven(
+    pace: Tensor | None, weight: Tensor, gain: Tensor, total: Tensor, room: Tensor, need: Tensor
+) -> Tensor:
+    """min(m · pace, room) with the smallest m ≥ 0 [n] at which its product with the weights is `need`.
+
+    Without `pace` all coordinates have the pace 1. `gain` is weight · pace, `total` [n] its sum. Where the box
+    ends too soon, m is the largest float. From below, Newton's step on a concave function never passes the
+    solution, and lands on it once the right coordinates are at their limits. Masks are floats here: on a CPU
+    several times faster than bool.
     """
-    most = torch.finfo(rate.dtype).max
-    m = (need / rate.sum(1).clamp_min(torch.finfo(rate.dtype).tiny)).clamp(max=most)
+    most = torch.finfo(room.dtype).max
+    m = (need / total.clamp_min(torch.finfo(room.dtype).tiny)).clamp_(max=most)
     moving = torch.ones_like(m, dtype=torch.bool)
-    driven, free = torch.empty_like(rate), torch.empty_like(rate)
+    driven, free = torch.empty_like(room), torch.empty_like(room)
     for _ in range(STEPS):
-        torch.mul(rate, m[:, None], out=driven)
-        torch.gt(limit, driven, out=free)
-        short = need - torch.minimum(driven, limit, out=driven).sum(1)
-        ahead = torch.fmax(m, torch.addcdiv(m, short, torch.linalg.vecdot(rate, free)))
-        ahead = torch.where(moving, ahead.clamp_(max=most), m)
-        moving = ahead > m * (1.0 + REST)
-        m = ahead
+        pushed = m[:, None] if pace is None else torch.mul(pace, m[:, None], out=free)
+        torch.minimum(room, pushed, out=driven)
+        short = need - torch.linalg.vecdot(weight, driven)
+        moving &= short > REST * need
         if not moving.any():
             break
-    return m
+        torch.gt(room, pushed, out=free)
+        ahead = torch.addcdiv(m, short, torch.linalg.vecdot(gain, free)).clamp_(max=most)
+        moving &= ahead > m * (1.0 + REST)
+        m = torch.where(moving, ahead, m)
+    return driven

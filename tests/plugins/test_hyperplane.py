@@ -15,7 +15,7 @@ from torch import Tensor
 from classrob_lp import hyperplane
 
 ORDERS = {"linf": torch.inf, "l2": 2, "l1": 1}
-WAYS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+WAYS: dict[str, Callable[[Tensor], hyperplane.Way]] = {
     "linf": hyperplane.linf,
     "l2": hyperplane.l2,
     "l1": hyperplane.l1,
@@ -68,7 +68,7 @@ def test_it_is_on_the_plane_in_the_box_and_no_longer_than_need_be(
     points, normal = rows(seed, 3, d)
     sign = torch.full((3,), 1.0 if share >= 0 else -1.0)
     gap = (share * most(points, normal, sign)).float()
-    offset = WAYS[name](points, normal, gap)
+    offset = WAYS[name](normal)(points, gap)
     reached = (normal.double() * offset).sum(1)
     assert torch.allclose(reached, gap.double(), rtol=2e-5, atol=1e-6 * float(normal.abs().sum()))
     image = points + offset
@@ -87,7 +87,7 @@ def test_where_the_box_ends_before_the_plane_it_goes_to_the_nearest_corner(name:
     points, normal = rows(1, 6, 50)
     sign = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
     gap = 2.0 * sign * most(points, normal, sign).float() + sign
-    image = points + WAYS[name](points, normal, gap)
+    image = points + WAYS[name](normal)(points, gap)
     drive = normal * sign[:, None]
     assert torch.allclose(image[drive > 0], torch.ones(()), atol=1e-6)
     assert torch.allclose(image[drive < 0], torch.zeros(()), atol=1e-6)
@@ -99,7 +99,7 @@ def test_rows_without_a_direction_or_a_gap_stay(name: str) -> None:
     points, normal = rows(2, 4, 30)
     normal[:2] = 0.0
     gap = torch.tensor([0.5, 0.0, 0.0, -0.0])
-    assert torch.equal(WAYS[name](points, normal, gap), torch.zeros_like(points))
+    assert torch.equal(WAYS[name](normal)(points, gap), torch.zeros_like(points))
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -108,8 +108,8 @@ def test_the_length_of_the_normal_does_not_matter(name: str, scale: float) -> No
     """The squares of 1e-30 are 0 in float32."""
     points, normal = rows(3, 4, 60)
     gap = 0.3 * most(points, normal, torch.ones(4)).float()
-    plain = WAYS[name](points, normal, gap)
-    assert torch.allclose(WAYS[name](points, scale * normal, scale * gap), plain, atol=1e-5)
+    plain = WAYS[name](normal)(points, gap)
+    assert torch.allclose(WAYS[name](scale * normal)(points, scale * gap), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -117,8 +117,8 @@ def test_a_row_does_not_see_the_others(name: str) -> None:
     """Rows that need few passes, or few coordinates, beside rows that need many."""
     points, normal = rows(4, 9, 700)
     gap = torch.linspace(-0.95, 0.95, 9) * most(points, normal, torch.linspace(-1, 1, 9).sign()).float()
-    together = WAYS[name](points, normal, gap)
-    alone = torch.cat([WAYS[name](*(t[i : i + 1] for t in (points, normal, gap))) for i in range(9)])
+    together = WAYS[name](normal)(points, gap)
+    alone = torch.cat([WAYS[name](normal[i : i + 1])(points[i : i + 1], gap[i : i + 1]) for i in range(9)])
     assert torch.allclose(together, alone, atol=1e-6)
 
 

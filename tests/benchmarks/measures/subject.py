@@ -68,7 +68,7 @@ class Subject:
         """What a run does with a shard: prediction, search and verdicts, threat and streams included."""
         threat = Catalog.installed().make("threat", "linf", {"budgets": budgets})
         with self.classifier.frozen(), limited(min(self.tuning.threads, torch.get_num_threads())):
-            self.classifier.batch_size = self.tuning.batch_size
+            self.tuning.onto(self.classifier)
             streams = Streams.keyed(seed, self.which, self.batch.ids, name)
             space = threat.open(self.batch, self.classifier, streams.fork("threat"))
             return Sweep(
