@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any, final
 
 import torch
@@ -24,6 +25,9 @@ FEW = 4
 
 #: Pixels along one side of a block: of an image of one channel, and of more.
 SIDE_OF_ONE, SIDE = 4, 2
+
+#: So many pixels of a block are written one after the other, more at once; either is the faster way there.
+PLANES = 4
 
 
 @final
@@ -120,8 +124,14 @@ def image_slope(
         slope, margin = F.pad(slope, spare), (0, 0)
     blocks = F.conv2d(slope, kernel, None, (down.step, across.step), margin)
     n, _, rows, columns = blocks.shape
-    pixels = blocks.view(n, channels, down.side, across.side, rows, columns).permute(0, 1, 4, 2, 5, 3)
-    images = pixels.reshape(n, channels, rows * down.side, columns * across.side)
+    pixels = blocks.view(n, channels, down.side, across.side, rows, columns)
+    shape = (n, channels, rows * down.side, columns * across.side)
+    if down.side * across.side > PLANES:
+        images = pixels.permute(0, 1, 4, 2, 5, 3).reshape(shape)
+    else:
+        images = blocks.new_empty(shape)
+        for y, x in product(range(down.side), range(across.side)):
+            images[:, :, y :: down.side, x :: across.side] = pixels[:, :, y, x]
     return images[:, :, : size[0], : size[1]]
 
 
