@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,19 +64,31 @@ class Subject:
         order = order[: max(1, min(n, int((margin > 0).sum()) // 2))]
         return self.batch.select(order.repeat(-(-n // len(order)))[:n])
 
-    def sweep(self, attack: Any, name: str, budgets: tuple[float, ...], seed: int = 0) -> Ledger:
+    def sweep(
+        self,
+        attack: Any,
+        name: str,
+        budgets: tuple[float, ...],
+        seed: int = 0,
+        certifier: str | None = None,
+    ) -> Ledger:
         """What a run does with a shard: prediction, search and verdicts, threat and streams included."""
         threat = Catalog.installed().make("threat", "linf", {"budgets": budgets})
+        proof = certifier and Catalog.installed().make("certifier", certifier, {})
         with self.classifier.frozen(), limited(min(self.tuning.threads, torch.get_num_threads())):
             self.tuning.onto(self.classifier)
             streams = Streams.keyed(seed, self.which, self.batch.ids, name)
             space = threat.open(self.batch, self.classifier, streams.fork("threat"))
-            return Sweep(
-                self.classifier, attack, name, space, self.batch, streams, threat.budgets, spot_check=0.02
-            ).run()
+            sweep = Sweep(self.classifier, attack, name, space, self.batch, streams, threat.budgets)
+            return replace(sweep, spot_check=0.02, certifier=proof or None).run()
 
     def run(
-        self, attack: dict[str, Any], budgets: tuple[float, ...], workers: int = 1, seed: int = 0
+        self,
+        attack: dict[str, Any],
+        budgets: tuple[float, ...],
+        workers: int = 1,
+        seed: int = 0,
+        certifier: str | None = None,
     ) -> Tensor:
         """A whole run from nothing: model, data, tuning, clean images, store; bool [budgets, n], which stand.
 
@@ -85,7 +97,9 @@ class Subject:
         import sqlite3
 
         model, data = setting(self.which)
-        threat = {"use": "linf", "budgets": list(budgets), "attack": attack}
+        threat: dict[str, Any] = {"use": "linf", "budgets": list(budgets), "attack": attack}
+        if certifier is not None:
+            threat["certifier"] = certifier
         study = make_study(
             {
                 "name": "benchmark",

@@ -18,10 +18,15 @@ from measures.clock import Now, importable, say, timed
 from measures.clocked import Clock, ClockedEnsemble, Counting, took
 from measures.subject import Subject, stands
 
-OURS = {"classrob": "autoattack", "classrob bfloat16": "autoattack-bfloat16"}
+#: An attack and a certifier, which proves what it can before anything is attacked.
+OURS = {
+    f"classrob{low}{certified}": (attack, certifier)
+    for low, attack in (("", "autoattack"), (" bfloat16", "autoattack-bfloat16"))
+    for certified, certifier in (("", None), (" certified", "crown"))
+}
 
 #: The same as whole runs from nothing, by as many processes as there are threads.
-RUNS = {f"{name}, a whole run": attack for name, attack in OURS.items()}
+RUNS = {f"{name}, a whole run": parts for name, parts in OURS.items()}
 
 #: The share that CROWN certifies at 2/255 on all test images; no attack may leave fewer standing.
 CERTIFIED = 0.2688
@@ -36,7 +41,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", default="2/255")
     parser.add_argument("--limit", type=int, default=500)
     tools = ("reference", *OURS, *RUNS)
-    parser.add_argument("--tools", nargs="+", choices=tools, default=["reference", *OURS])
+    usual = ["reference", "classrob", "classrob bfloat16"]
+    parser.add_argument("--tools", nargs="+", choices=tools, default=usual)
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[0], help="the order of the tools turns with it"
     )
@@ -106,14 +112,16 @@ def reference(subject: Subject, budget: str, batch: int, seed: int, now: Now) ->
 
 def ours(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[str, Any]:
     """A sweep of one budget."""
-    clock, attack = Clock(now), Catalog.installed().make("attack", OURS[tool], {})
+    name, certifier = OURS[tool]
+    clock, attack = Clock(now), Catalog.installed().make("attack", name, {})
     clocked = ClockedEnsemble(inner=attack, clock=clock)
-    ledger = subject.sweep(clocked, "autoattack", (float(Fraction(budget)),), seed)
+    ledger = subject.sweep(clocked, "autoattack", (float(Fraction(budget)),), seed, certifier)
     standing = stands(ledger)
     return {
         "batch": subject.tuning.batch_size,
         "robust": round(float(standing.float().mean()), 4),
         "attacks": {name: list(one) for name, one in took(ledger, clock).items()},
+        "proven": int((ledger.basis[:, 0] == "certified").sum()),
         "gradients": int(ledger.spent.sum()),
         "forwards": int(ledger.queries.sum()),
         "stands": standing.nonzero()[:, 0].tolist(),
@@ -122,8 +130,8 @@ def ours(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[
 
 def whole(subject: Subject, budget: str, tool: str, seed: int, now: Now) -> dict[str, Any]:
     """What `classrob run --workers` does; passes are not counted here, they are those of the sweep."""
-    workers = torch.get_num_threads()
-    standing = subject.run({"use": RUNS[tool]}, (float(Fraction(budget)),), workers, seed)[0]
+    workers, (name, certifier) = torch.get_num_threads(), RUNS[tool]
+    standing = subject.run({"use": name}, (float(Fraction(budget)),), workers, seed, certifier)[0]
     return {
         "workers": workers,
         "robust": round(float(standing.float().mean()), 4),
