@@ -1,8 +1,8 @@
 """Freed memory stays with the process: a step's tensors are as large as those of the step before.
 
 The C library of most Linux systems gives freed tensors back to the system at the end of every step, and
-gets the next step's from it page by page, each page filled with zeros first. That takes a tenth to a
-quarter of a small network's gradient.
+gets the next step's from it page by page, each page filled with zeros first. Of a small network's gradient
+that is a good part.
 """
 
 from __future__ import annotations
