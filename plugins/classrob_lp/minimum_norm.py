@@ -17,9 +17,11 @@ from classrob_lp.losses import margin, targeted_margin
 
 #: The first radius, in distances to the border of the linearised model: near ones end in near dead ends.
 AHEAD = 3.0
+#: Where the border seems to be beyond the budget, the first point off the faces is at most so many budgets away.
+BEYOND = 3.0
 #: Before there is a radius, the steepest direction is that of the ball with this share of the budget.
 MODEST = 0.1
-#: In a ball as small as this, directions show whether they are sparse.
+#: In a ball of this share of the budget, directions show whether they are sparse; a share as small is rounding.
 NARROW = 1e-3
 #: While nothing is found: by how much the radius grows at least, and by how much at most.
 GROWTH, LEAP = 1.6, 3.0
@@ -45,9 +47,10 @@ class MinimumNorm(StepwiseAttack):
     the ray from the centre to the nearest point found. The space's budget is the largest radius.
 
     Different from there: steps are in units of the radius, along the space's own steepest direction; the
-    first radius overshoots the linear estimate; schedules begin when something is found; and the margin
-    that is climbed mixes other classes while they are about as near as the nearest
-    (docs/explanation/performance.md has what that is worth).
+    first radius overshoots the linear estimate; schedules begin when something is found; the margin
+    that is climbed mixes other classes while they are about as near as the nearest; and, but in ℓ1, the
+    first step leaves the faces of the box, where slopes may be blind to most pixels
+    (docs/explanation/performance.md has what each is worth).
     """
 
     persists: ClassVar[bool] = True
@@ -111,7 +114,9 @@ class MinimumNorm(StepwiseAttack):
         slope = slope / _rows(dual, z)
         slope = torch.where(_rows(_own(steepest, slope), z), self.momentum * state["slope"], 0.0) + slope
         length = torch.where(state["sparse"], _falling(SPARSE_STRIDE, share), _falling(STRIDE, share))
-        z = space.at(radius).move(z, slope, length)
+        fresh = old.isinf() & live.fresh_start & (live.restart == 0) & ~state["sparse"]
+        z, alone = _off_the_faces(space, z, fresh, hunting)
+        z = torch.where(_rows(alone, z), z, space.at(radius).move(z, slope, length))
         return {**state, "z": z, "slope": slope, "radius": radius, "since": since}
 
 
@@ -157,6 +162,32 @@ def _sparse(space: Space) -> Tensor:
     ramp = torch.linspace(1.0, 2.0, centre[0].numel(), device=centre.device).view_as(centre[0])
     direction = space.at(NARROW * space.budget).steepest(ramp.expand_as(centre).contiguous()).flatten(1)
     return 2 * direction.count_nonzero(1) < direction.shape[1]
+
+
+def _off_the_faces(space: Space, z: Tensor, fresh: Tensor, ahead: Tensor) -> tuple[Tensor, Tensor]:
+    """z with the `fresh` rows off the faces by `ahead` [n], the border's distance as it seems; bool [n], look there?
+
+    So it is where the border seems to be beyond the budget, and most of the way to it is open; the others take
+    their step from there. Where nothing lies at a face, z stays.
+    """
+    if not fresh.any():
+        return z, fresh
+    far = ahead.nan_to_num(0.0).clamp_min(0.0).minimum(BEYOND * space.budget)
+    off = _inward(space.at(far))
+    gone = space.distance(off)
+    alone = fresh & (far > space.budget) & (gone > 0.5 * far)
+    return torch.where(_rows(fresh & (gone > NARROW * far), z), off, z), alone
+
+
+def _inward(space: Space) -> Tensor:
+    """The centre, but for the coordinates that can only go one way: they have gone it, as in a step of the budget.
+
+    Of pixels black ones are lighter, then, and white ones darker, and the units of a network that had no slope
+    for lack of an input have one.
+    """
+    centre = space.centre()
+    ones = torch.ones_like(centre)
+    return space.move(centre, ones, 1.0) + (space.move(centre, -ones, 1.0) - centre)
 
 
 def _rows(values: Tensor, z: Tensor) -> Tensor:

@@ -189,6 +189,45 @@ def test_a_row_does_not_see_its_neighbours(norm: str) -> None:
     assert torch.allclose(turned.solve(norm, steps=20, restarts=2).distance[order], whole, rtol=1e-4)
 
 
+class Asleep(nn.Module):
+    """Two classes; from a black image half of the pixels have a weak slope, the others none until they sum to `sill`.
+
+    The weak half alone leads to a border several times farther off than both lead to.
+    """
+
+    weak, steep, sill, gap = 0.034, 0.74, 6.0, 1.0
+
+    def __init__(self, *, white: bool) -> None:
+        """`white` has the same of white images."""
+        super().__init__()
+        self.white = white
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [n, 2]; class 0 where no pixel has moved."""
+        first, second = (1.0 - images if self.white else images).flatten(1).chunk(2, 1)
+        ahead = self.weak * first.sum(1) + self.steep * (second.sum(1) - self.sill).relu() - self.gap
+        return torch.stack([torch.zeros_like(ahead), ahead], 1)
+
+    def smallest(self, norm: str) -> float:
+        """Both halves together: once awake, the network is linear."""
+        dual, half = {"inf": 1.0, "2": 2.0}[norm], SIZE // 2
+        slope = torch.tensor([self.weak, self.steep]).repeat_interleave(half)
+        return (self.gap + self.steep * self.sill) / float(slope.norm(p=dual))
+
+
+@pytest.mark.parametrize("norm", ["inf", "2"])
+@pytest.mark.parametrize("white", [False, True])
+@pytest.mark.parametrize("share", [1.2, 100.0])
+def test_pixels_on_the_faces_that_have_no_slope_are_not_missed(norm: str, white: bool, share: float) -> None:
+    """Also where the budget is only just above the smallest distance, and the slope says that it is beyond."""
+    module = Asleep(white=white).eval()
+    images = torch.full((6, *SHAPE), float(white))
+    batch = Batch(tuple(map(str, range(6))), images, torch.zeros(6, dtype=torch.int64))
+    problem, exact = Problem(Classifier(module), batch, nn.Linear(1, 1)), module.smallest(norm)
+    found = problem.solve(norm, min(share * exact, FAR[norm])).distance
+    assert bool(((exact * (1 - 1e-4) <= found) & (found <= 1.02 * exact)).all())
+
+
 def test_a_model_without_a_slope_ends_in_finite_points() -> None:
     """Nothing is found where there is nothing to climb, and nothing breaks."""
     problem = Problem.of(8, 3, 1, faces=False)
