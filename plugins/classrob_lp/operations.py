@@ -46,6 +46,15 @@ RANDOM = _names(
 )
 
 
+#: Operators that write into their first operand; other names with two underscores do not.
+WRITING = _names("__iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __ipow__ __setitem__")
+
+
+def in_place(name: str) -> bool:
+    """Does a call of that name write into its first argument? `add_` does, `__rsub__` does not."""
+    return name in WRITING or (name.endswith("_") and not name.endswith("__"))
+
+
 def name_of(func: Any) -> str:
     """`add` for Tensor.add and torch.add alike; an attribute's name for its getter."""
     name = resolve_name(func) or str(getattr(func, "__name__", func))

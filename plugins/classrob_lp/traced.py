@@ -23,6 +23,7 @@ from classrob_lp.operations import (
     MULTILINEAR,
     NUMBERS,
     RANDOM,
+    in_place,
     name_of,
     tensors_in,
 )
@@ -92,7 +93,7 @@ class Trace(TorchFunctionMode):
             self._admit(func, name, args, kwargs, moving)
             box = self._spread(func, name, args, kwargs, moving)
             result = func(*args, **kwargs)
-        if name.endswith("_") or kwargs.get("inplace"):
+        if in_place(name) or kwargs.get("inplace"):
             self._forget(args[0])
             result = result if result is args[0] else args[0].copy_(result)
         return self._follow(result, box, name, moving[0].dtype)
@@ -123,7 +124,7 @@ class Trace(TorchFunctionMode):
         known = name in ADDITIVE or name in MONOTONE or (name in MULTILINEAR and alone)
         if not known and not (name in FIRST and alone and first):
             raise NotTraceable(f"it computes {name}, neither affine nor made of ReLUs")
-        if kwargs.get("out") is not None or (name.endswith("_") and not first):
+        if kwargs.get("out") is not None or (in_place(name) and not first):
             raise NotTraceable(f"{name} writes into a tensor that cannot be followed")
         if name in FIRST and inspect.isfunction(func):
             given = inspect.signature(func).bind(*args, **kwargs)

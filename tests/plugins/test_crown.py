@@ -29,6 +29,7 @@ from classrob_lp.apgd import ApgdCE
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.crown import Bounds, Crown, drop
 from classrob_lp.l1 import L1Ball
+from classrob_lp.operations import in_place
 from classrob_lp.traced import NotTraceable
 
 BALLS = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball}
@@ -68,6 +69,17 @@ def residual(x: Tensor, first: nn.Module, second: nn.Module, head: nn.Module) ->
     return head(both.clamp(-0.2, 1.5))
 
 
+def sliced(x: Tensor, first: nn.Module, second: nn.Module, head: nn.Module) -> Tensor:
+    """Operators whose names have two underscores on either side, and some that write."""
+    x = F.relu(first(1 - x[:, :, 1:, ::2]))
+    y = 0.5 * x + 0.25
+    y += x[:, [2, 0, 1]]
+    y *= 0.7
+    y -= 0.1
+    y = F.relu(second(1.0 - y)[..., :2, :])
+    return head(F.relu(2 - (0.5 * y).flatten(1)))
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(32, 3)),
     "deep": lambda: nn.Sequential(
@@ -83,6 +95,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
         nn.Flatten(),
         nn.Linear(16, 3),
     ),
+    "sliced": lambda: Lambda(sliced, nn.Conv2d(2, 3, 1), nn.Conv2d(3, 3, 1), nn.Linear(12, 3)),
     "residual": lambda: Lambda(residual, nn.Conv2d(2, 3, 1), nn.Conv2d(3, 3, 3), nn.Linear(15, 3)),
 }
 
@@ -123,6 +136,11 @@ def test_no_point_of_the_ball_lies_below_a_bound(net: str, kind: str, seed: int,
     logits = module((image + points).clamp(0, 1))
     worst = (logits[:, :1] - logits[:, 1:]).amin(0)
     assert (bounds <= worst + 1e-6).all(), (bounds, worst)
+
+
+def test_only_names_that_say_so_write_in_place() -> None:
+    assert all(map(in_place, ("add_", "relu_", "__iadd__", "__setitem__")))
+    assert not any(map(in_place, ("add", "__getitem__", "__rsub__", "__rmul__", "__invert__")))
 
 
 @pytest.mark.parametrize("kind", BALLS)
