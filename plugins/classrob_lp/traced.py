@@ -49,6 +49,10 @@ class Box(NamedTuple):
         return self.middle - self.radius, self.middle + self.radius
 
 
+#: Pre-activations and their box → what stands for their positive parts, and its box.
+Relu = Callable[[Tensor, Box | None], tuple[Tensor, Box | None]]
+
+
 @final
 class Trace(TorchFunctionMode):
     """Inside `with Trace(relu, x, box):` every ReLU of values computed from x is `relu`'s.
@@ -56,15 +60,15 @@ class Trace(TorchFunctionMode):
     Intervals go along: what is known of a value's box follows from those before it.
 
     Args:
-        relu: pre-activations and their box → what stands for their positive parts, and its box.
-        x: the images; they require a gradient, and the weights do not. `box` is where they may lie.
+        relu: called for each. x: the images; they require a gradient, and the weights do not.
+        box: where they may lie; None where no intervals are wanted.
     """
 
-    def __init__(self, relu: Callable[[Tensor, Box | None], tuple[Tensor, Box]], x: Tensor, box: Box) -> None:
+    def __init__(self, relu: Relu, x: Tensor, box: Box | None) -> None:
         super().__init__()
         self.relu = relu
         self._moving = {id(x): x}  # held, so that no other tensor takes an id over
-        self._boxes: dict[int, Box] = {id(x): box}
+        self._boxes: dict[int, Box] = {} if box is None else {id(x): box}
 
     def follows(self, x: Any) -> bool:
         """Was it computed from the images, by calls that were all understood?"""
