@@ -1,4 +1,4 @@
-"""The seeded share of implied verdicts that a sweep attacks directly, and what came of it."""
+"""The seeded share of implied and of proven verdicts that a sweep attacks directly, and what came of it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,40 @@ class SpotChecks:
 
     Attributes:
         waiting: bool [n, levels], drawn and not attacked yet.
+        proven: bool [n, levels], those of them that a certificate speaks for.
         noted: samples, levels and verdicts of those that were.
     """
 
     waiting: np.ndarray
+    proven: np.ndarray
     noted: list[tuple[np.ndarray, np.ndarray, Verdict]] = field(default_factory=list)
 
     @classmethod
     def drawn(cls, streams: Streams, levels: int, share: float) -> Self:
         """A share of all samples and levels; the draw is the sample's own."""
-        return cls(streams.fork("spot-check").uniform(levels).cpu().numpy() < share)
+        waiting = streams.fork("spot-check").uniform(levels).cpu().numpy() < share
+        return cls(waiting, np.zeros_like(waiting))
+
+    def expect(self, samples: np.ndarray, levels: np.ndarray) -> None:
+        """These are to be attacked although a certificate speaks for them."""
+        self.proven[samples, levels] = self.waiting[samples, levels] = True
 
     def due(self, implied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Samples and levels of what waits and is implied, bool [n, levels]."""
-        samples, levels = np.nonzero(self.waiting & implied)
+        """Samples and levels of what waits and is proven or, bool [n, levels], implied."""
+        samples, levels = np.nonzero(self.waiting & (self.proven | implied))
         return samples, levels
 
     def note(self, samples: np.ndarray, levels: np.ndarray, verdict: Verdict) -> None:
         """They were attacked."""
         self.waiting[samples, levels] = False
         self.noted.append((samples, levels, verdict))
+
+    def broken(self) -> np.ndarray:
+        """bool [n, levels]: what a check has broken."""
+        found = np.zeros_like(self.waiting)
+        for samples, levels, verdict in self.noted:
+            found[samples, levels] = verdict.broken.numpy()
+        return found
 
     def enter(self, ledger: Ledger) -> None:
         """Confirm or refute what is implied; what stood by an attack of its own and breaks by a check is found."""

@@ -77,7 +77,6 @@ class Sweep:
             for level in reversed(range(len(self.budgets))):
                 self.ledger.write(clean, i, i, level, "found")
         self._descend(everyone[~broken])
-        self._check_proven()
         return self.ledger
 
     # -- strategies ---------------------------------------------------------------------------------
@@ -96,6 +95,7 @@ class Sweep:
         """
         samples, levels, start = self._unproven(*self._scouted(samples))
         checks = SpotChecks.drawn(self.streams, len(self.budgets), self.spot_check)
+        checks.expect(*self._proofs_to_check())
         while len(samples) + len((due := checks.due(self._implied(samples, levels)))[0]):
             verdict = self._round(samples, levels, start, *due)
             checks.note(*due, verdict.rows(slice(len(samples), None)))
@@ -110,6 +110,9 @@ class Sweep:
                 self.ledger.basis[samples[k], self.proof[samples[k]] + 1 : levels[k]] = "implied"
             samples, levels, start = self._below(samples, lowest, verdict, on)
         checks.enter(self.ledger)
+        if self.certifier is not None:
+            broken = np.isin(self.ledger.basis, ("found", "refuted")) | checks.broken()
+            ensure_true(self.proof, broken, self.batch, self.budgets, self.certifier)
         self._carry_upwards()
 
     def _scouted(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
@@ -211,16 +214,11 @@ class Sweep:
             start = torch.cat([start, self._space(more, at).centre()])
         return self._attempt(np.concatenate([samples, more]), np.concatenate([levels, at]), start)
 
-    def _check_proven(self) -> None:
-        """Attack a seeded share of the certified samples; none that is certified may ever break."""
-        if self.certifier is None:
-            return
+    def _proofs_to_check(self) -> tuple[np.ndarray, np.ndarray]:
+        """A seeded share of the certified samples, each at its largest certified level; none may ever break."""
         draw = self.streams.fork("certified").uniform(1)[:, 0].cpu().numpy()
         rows = np.flatnonzero((self.proof >= 0) & (draw < self.spot_check))
-        broken = np.isin(self.ledger.basis, ("found", "refuted"))
-        if len(rows):
-            broken[rows, self.proof[rows]] |= self._attempt(rows, self.proof[rows], None).broken.numpy()
-        ensure_true(self.proof, broken, self.batch, self.budgets, self.certifier)
+        return rows, self.proof[rows]
 
     def _carry_upwards(self) -> None:
         """A sample broken at a budget is broken at every larger one."""

@@ -247,11 +247,12 @@ def test_what_a_check_breaks_is_found_though_another_attack_let_it_stand(setting
     space = LinfBall(torch.full((N,), 0.1), setting.batch.images)
     towards = torch.where(setting.batch.labels == 1, -0.1, 0.1)[:, None, None, None]
     verdict = judge(setting.classifier, space, setting.batch, towards.expand(setting.batch.images.shape))
-    checks = SpotChecks(np.ones((N, 2), bool))
+    checks = SpotChecks(np.ones((N, 2), bool), np.zeros((N, 2), bool))
     rows, levels = np.arange(N), np.ones(N, int)
     checks.note(rows, levels, verdict)
     checks.enter(ledger)
     assert ledger.basis[row, 1] == "found"
+    assert checks.broken()[:, 1].tolist() == verdict.broken.tolist()
     assert not checks.waiting[:, 1].any()
     assert checks.waiting[:, 0].all()
 
