@@ -52,14 +52,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def measure(arguments: argparse.Namespace) -> None:
     """One row a tool and seed, and one a pair of rows: the images whose verdicts differ."""
     subject = Subject.of(arguments.model, arguments.limit)
-    rates = bare(subject)
-    say(
-        "rates",
-        model=arguments.model,
-        batch=subject.tuning.batch_size,
-        threads=torch.get_num_threads(),
-        **rates,
-    )
+    rates: dict[str, float] = {}
     missing = "reference" in arguments.tools and not importable("autoattack", ["reference"])
     tools = [tool for tool in arguments.tools if tool != "reference" or not missing]
     standing: dict[tuple[str, int], set[int]] = {}
@@ -70,7 +63,12 @@ def measure(arguments: argparse.Namespace) -> None:
                 ours if tool in OURS else whole, tool=tool
             )
             task = partial(work, subject, arguments.budget, seed=seed, now=arguments.now)
+            if (
+                tool != "reference"
+            ):  # tuned before the clock runs; the reference first, in a process as it comes
+                rates = rates or bare(subject)
             seconds, row = timed(task, arguments.now)
+            rates = rates or bare(subject)
             standing[tool, seed] = set(row["stands"])
             bare_forwards = row["forwards"] - row["gradients"]
             floor = row["gradients"] * rates["gradient"] + bare_forwards * rates["forward"]
@@ -151,7 +149,9 @@ def bare(subject: Subject) -> dict[str, float]:
         return round(1e6 * min(timed(work)[0] for _ in range(PASSES)) / size, 2)
 
     with subject.classifier.frozen():
-        return {
+        rates = {
             "gradient": best(lambda: gradient(module, batch.images, batch.labels)),
             "forward": best(lambda: predicted(module, batch.images, size)),
         }
+    say("rates", model=subject.which, batch=size, threads=torch.get_num_threads(), **rates)
+    return rates
