@@ -31,27 +31,12 @@ FEW = 32
 
 def linf(normal: Tensor) -> Way:
     """The offsets of smallest ℓ∞ norm: all coordinates move equally far, or to the box's face."""
-    weight, sign, peak = _scaled(normal)
-    total = weight.sum(1)
-
-    def way(points: Tensor, gap: Tensor) -> Tensor:
-        room, toward = _room(points, sign, gap)
-        return _driven(None, weight, weight, total, room, gap.abs() / peak).mul_(sign).mul_(toward)
-
-    return way
+    return _together(normal, by_weight=False)
 
 
 def l2(normal: Tensor) -> Way:
     """The offsets of smallest ℓ2 norm: coordinates move by their weight's share, or to the box's face."""
-    weight, sign, peak = _scaled(normal)
-    squared = weight.square()
-    total = squared.sum(1)
-
-    def way(points: Tensor, gap: Tensor) -> Tensor:
-        room, toward = _room(points, sign, gap)
-        return _driven(weight, weight, squared, total, room, gap.abs() / peak).mul_(sign).mul_(toward)
-
-    return way
+    return _together(normal, by_weight=True)
 
 
 def l1(normal: Tensor) -> Way:
@@ -85,6 +70,19 @@ def _one_by_one(points: Tensor, drive: Tensor, need: Tensor, weighed: bool) -> T
 def _ratio(left: Tensor, gain: Tensor) -> Tensor:
     """The share of a gain that is still needed; 0 where there is nothing to gain."""
     return (left / gain).clamp_(0.0, 1.0).nan_to_num_(0.0)
+
+
+def _together(normal: Tensor, *, by_weight: bool) -> Way:
+    """All coordinates move at once, at the pace of their weights or at the same one."""
+    weight, sign, peak = _scaled(normal)
+    pace, gain = (weight, weight.square()) if by_weight else (None, weight)
+    total = gain.sum(1)
+
+    def way(points: Tensor, gap: Tensor) -> Tensor:
+        room, toward = _room(points, sign, gap)
+        return _driven(pace, weight, gain, total, room, gap.abs() / peak).mul_(sign).mul_(toward)
+
+    return way
 
 
 def _scaled(normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
