@@ -1,8 +1,7 @@
 """Freed memory stays with the process: a step's tensors are as large as those of the step before.
 
 The C library of most Linux systems gives freed tensors back to the system at the end of every step, and
-gets the next step's from it page by page, each page filled with zeros first. Of a small network's gradient
-that is a good part.
+gets the next step's from it page by page, each page filled with zeros first: thousands of pages a step.
 """
 
 from __future__ import annotations
