@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: the rows of today's kernels do not see each other (tests/host/test_laws.py measures that).
 ROWS = 16
 
+#: A rest of images that is at most this share of a batch goes along with the last one.
+REST = 1 / 4
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -170,8 +173,8 @@ class Classifier:
 
     Attributes:
         fit: what images the module takes.
-        batch_size: the most rows that one call of the module sees;
-        rest: so many more, rather than a call of their own.
+        batch_size: the rows that one call of the module sees.
+        rest: so many more go along, rather than have a call of their own.
         channels_last: does a search run faster with the channels innermost?
         stem: is its first convolution's gradient taken in blocks of pixels?
         meter: where passes are counted, when somebody counts.
@@ -202,19 +205,23 @@ class Classifier:
             self._twins[precision] = Twin(self.module, precision, self.channels_last)
         return replace(self, module=self._twins[precision], _twins={})
 
+    @property
+    def most(self) -> int:
+        """The most rows that one call of the module sees."""
+        return self.batch_size + self.rest
+
     def __call__(self, images: Tensor) -> Tensor:
         """Logits float32 [n, k]; differentiable when gradients are on.
 
         Raises:
             StudyError: the model raises, or does not return [n, k].
         """
-        most = self.batch_size + self.rest
-        if len(images) <= most:  # splitting, even into one part, would copy the gradient
+        if len(images) <= self.most:  # splitting, even into one part, would copy the gradient
             logits = self._logits(images)
         else:
-            alike = -(-len(images) // -(-len(images) // most))
+            alike = -(-len(images) // -(-len(images) // self.most))
             logits = torch.cat(
-                [self._logits(part) for part in images.split(min(most, alike + -alike % ROWS))]
+                [self._logits(part) for part in images.split(min(self.most, alike + -alike % ROWS))]
             )
         if (meter := self.meter) is not None:
             meter.charge(meter.forwards, len(images))

@@ -240,8 +240,7 @@ class Live:
         if not len(rows) + fresh:
             return rows
         count = len(rows) + fresh
-        most = self.pool.classifier.batch_size + self.pool.classifier.rest
-        places = -count % ROWS if count + -count % ROWS <= most else 0
+        places = -count % ROWS if count + -count % ROWS <= self.pool.classifier.most else 0
         over = self.done & self.pool.done[self.index]  # not those that wait for another walk
         riders = over.nonzero()[:places, 0]
         return torch.cat([rows, riders])

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from classrob.live import Batch, Classifier
+from classrob.live import REST, Batch, Classifier
 from classrob.parts import Attack
 from classrob.pool import Live, Pool
 from classrob.space import Space
@@ -25,10 +25,6 @@ State = dict[str, Tensor]
 
 #: Finished rows wait in the batch until they are this share of it: moving the others costs more than they do.
 LEAVE = 1 / 16
-
-#: A rest of the pool that is at most this share of a batch goes along with the last one: walks of their own for a few
-#: rows would take as many steps as for all.
-REST = 1 / 4
 
 
 class StepwiseAttack(Attack):
@@ -74,6 +70,7 @@ class StepwiseAttack(Attack):
         while True:
             if live.finished >= LEAVE * len(live):
                 room = pool.classifier.batch_size - int(live.open().sum())
+                # walks of their own for a few rows would take as many steps as for all
                 if len(waiting) - room <= REST * pool.classifier.batch_size:
                     room = len(waiting)
                 fresh, waiting = waiting[: max(0, room)], waiting[max(0, room) :]

@@ -1,8 +1,8 @@
-"""The gradient of a network's first convolution in blocks of pixels, several times faster on a processor.
+"""The gradient of a network's first convolution in blocks of pixels, which is faster on a processor.
 
 A processor computes a convolution's result for many channels at once. The gradient in an image has one
-channel or three, so most of that width lies idle, and the first layer's gradient takes three to fifteen
-times as long as the layer. Here a block of neighbouring pixels becomes the channels: the gradient of all
+channel or three, so most of that width lies idle, and the first layer's gradient takes many times as long
+as the layer. Here a block of neighbouring pixels becomes the channels: the gradient of all
 of them is one convolution of the coefficients that come back, with the weights put in another order, and
 its result is shuffled into pixels (the way back of Shi et al., CVPR 2016, "sub-pixel convolution"). The
 same products are summed in another order; the forward pass is untouched.

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from classrob.errors import StudyError
 from classrob.heap import keep_freed_memory
-from classrob.live import ROWS, Classifier
+from classrob.live import REST, ROWS, Classifier
 from classrob.stem import BlockedStem
 
 #: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
@@ -106,7 +106,7 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
             alone = min(_seconds(classifier, images, best) for _ in range(ROUNDS)) / best
         if each > WORTH * alone:
             threads, each = 1, alone
-    rest = 0 if batch_size is not None else best // 4
+    rest = 0 if batch_size is not None else int(REST * best)
     return Tuning(best, rest, threads, classifier.channels_last, classifier.stem, round(1e6 * each, 2))
 
 
