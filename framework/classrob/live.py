@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from classrob.errors import StudyError, one_line
 from classrob.images import UNREADABLE, Fit, Picture, tensor_of
-from classrob.stem import BlockedStem
+from classrob.convolutions import LeanConvolutions
 from classrob.twin import Twin
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Classifier:
         batch_size: the rows that one call of the module sees.
         rest: so many more go along, rather than have a call of their own.
         channels_last: does a search run faster with the channels innermost?
-        stem: is its first convolution's gradient taken in blocks of pixels?
+        lean: do gradients of its convolutions go faster ways?
         meter: where passes are counted, when somebody counts.
         scorer: the detector that an attack is to evade, when it is to evade one.
     """
@@ -188,7 +188,7 @@ class Classifier:
     batch_size: int = 64
     rest: int = 0
     channels_last: bool = False
-    stem: bool = False
+    lean: bool = False
     meter: Meter | None = None
     scorer: Scorer | None = None
     _twins: dict[str, nn.Module] = field(default_factory=dict, repr=False)
@@ -234,7 +234,7 @@ class Classifier:
         if short := -n % ROWS:
             images = torch.cat([images, images[:1].detach().expand(short, *images.shape[1:])])
         try:
-            with BlockedStem() if self.stem and images.requires_grad else nullcontext():
+            with LeanConvolutions() if self.lean and images.requires_grad else nullcontext():
                 logits = self.module(images)
         except torch.OutOfMemoryError:
             raise

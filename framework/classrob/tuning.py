@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from classrob.errors import StudyError
 from classrob.heap import keep_freed_memory
 from classrob.live import REST, ROWS, Classifier
-from classrob.stem import BlockedStem
+from classrob.convolutions import LeanConvolutions
 
 #: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
 WORTH, LARGER = 0.75, 0.94
@@ -56,7 +56,7 @@ class Tuning:
     rest: int
     threads: int
     channels_last: bool
-    stem: bool
+    lean: bool
     microseconds: float
 
     def as_dict(self) -> dict[str, int | bool | float]:
@@ -70,14 +70,14 @@ class Tuning:
     def onto(self, classifier: Classifier) -> None:
         """Let a classifier run so."""
         classifier.batch_size, classifier.rest = self.batch_size, self.rest
-        classifier.channels_last, classifier.stem = self.channels_last, self.stem
+        classifier.channels_last, classifier.lean = self.channels_last, self.lean
 
 
 def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tuning:
     """Time gradients of a frozen classifier at some images [n, c, h, w]; a given batch size is kept."""
     keep_freed_memory()
     classifier = replace(classifier, channels_last=_innermost(classifier, images))
-    classifier.stem = _blocked(classifier, images)
+    classifier.lean = _lean(classifier, images)
     kind = "cpu" if images.device.type == "cpu" else "other"
     sizes = SIZES[kind] if batch_size is None else (batch_size,)
     largest = max(sizes[0], NUMBERS // max(1, images[0].numel()))
@@ -107,7 +107,7 @@ def tuned(classifier: Classifier, images: Tensor, batch_size: int | None) -> Tun
         if each > WORTH * alone:
             threads, each = 1, alone
     rest = 0 if batch_size is not None else int(REST * best)
-    return Tuning(best, rest, threads, classifier.channels_last, classifier.stem, round(1e6 * each, 2))
+    return Tuning(best, rest, threads, classifier.channels_last, classifier.lean, round(1e6 * each, 2))
 
 
 def _innermost(classifier: Classifier, images: Tensor) -> bool:
@@ -128,12 +128,12 @@ def _innermost(classifier: Classifier, images: Tensor) -> bool:
     return pays
 
 
-def _blocked(classifier: Classifier, images: Tensor) -> bool:
-    """Is the gradient of its first convolution taken in blocks? Where there is one, and it comes out the same."""
+def _lean(classifier: Classifier, images: Tensor) -> bool:
+    """Do gradients of convolutions go faster ways? Where it has such, and its gradient comes out the same."""
     some, slopes = images[:1].clone().requires_grad_(), list[Tensor]()
-    stem = BlockedStem()
+    lean = LeanConvolutions()
     try:
-        for way in (nullcontext(), stem):
+        for way in (nullcontext(), lean):
             with way:
                 logits = classifier(some)
             if not logits.requires_grad:
@@ -141,8 +141,8 @@ def _blocked(classifier: Classifier, images: Tensor) -> bool:
             slopes.append(torch.autograd.grad(logits.sum(), some)[0])
     except (StudyError, RuntimeError):  # a way that knows no such call; or it has no gradient at all
         return False
-    plain, blocked = slopes
-    return stem.blocked > 0 and bool((plain - blocked).norm() <= SAME * plain.norm())
+    plain, other = slopes
+    return lean.seen > 0 and bool((plain - other).norm() <= SAME * plain.norm())
 
 
 class _Convolutions(TorchDispatchMode):

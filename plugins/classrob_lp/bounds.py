@@ -7,8 +7,9 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from classrob.convolutions import LeanConvolutions
 from classrob_lp.balls import LinfBall, Offsets
-from classrob_lp.drop import around, drop
+from classrob_lp.drop import Drop, around
 from classrob_lp.relaxed import ROWS, Carried, Lines, relaxed, undecided
 from classrob_lp.traced import Box, NotTraceable, Trace
 
@@ -40,13 +41,14 @@ class Bounds:
         self, module: nn.Module, ball: Offsets, guess: bool = False, hard: list[Tensor] | None = None
     ) -> None:
         self.ball, self.guess, self.hard, self.n = ball, guess, hard, len(ball.images)
+        self.drop = Drop(ball)
         self.layers, self.tickets = list[Lines](), list[Tensor]()
         self.tiled = torch.arange(ROWS, device=ball.images.device) % self.n
         self.carried = Carried(self.tiled)
         self.image = ball.images.detach()[self.tiled].requires_grad_()
         with torch.enable_grad():
             copy = self.image.clone()  # so that the network may write into it
-            with (trace := Trace(self._relu, copy, around(ball.select(self.tiled)))):
+            with LeanConvolutions(), (trace := Trace(self._relu, copy, around(ball.select(self.tiled)))):
                 self.logits = module(copy)
         if not trace.follows(self.logits):
             raise NotTraceable("its logits come by a way that cannot be followed")
@@ -148,9 +150,7 @@ class Bounds:
         )
         taken = sum((one[:r] for one in lost if one is not None), torch.zeros_like(value))
         if slope is not None:
-            owner = self.carried.owner
-            rows = torch.arange(self.n, device=images.device)[owner][:r]
-            taken = taken - drop(self.ball.select(rows), slope[:r].flatten(1))
+            taken = taken - self.drop(slope, self.carried)[:r]
         return value + taken, value.abs() - taken
 
     def margins(self, labels: Tensor) -> Tensor:

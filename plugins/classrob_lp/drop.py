@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
+from typing import final
+
+import torch
 from torch import Tensor
 
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.hyperplane import farthest
 from classrob_lp.l1 import L1Ball
-from classrob_lp.relaxed import dot
+from classrob_lp.relaxed import BySign, Carried
 from classrob_lp.traced import Box, NotTraceable
 
 BALLS = "the threat is no ball of linf, l2 or l1"
 
 
-def drop(ball: Offsets, slope: Tensor) -> Tensor:
-    """How far linear functions with slopes [r, pixels] can fall in a ball of one row, or of r, [r]; not negative."""
-    image, budget = ball.images.flatten(1), ball.budget[:, None]
-    match ball:
-        case LinfBall():
-            return _alone(slope, image.minimum(budget), (1.0 - image).minimum(budget))
-        case L2Ball():
-            return _alone(slope, image, 1.0 - image).minimum(ball.budget * slope.norm(dim=1))
-        case L1Ball():
-            corner = farthest(image.expand_as(slope), -slope, ball.budget.expand(len(slope)))
-            return -(slope * corner).sum(1)
-    raise NotTraceable(BALLS)
+@final
+class Drop:
+    """How far linear functions fall in the balls of some images, which are cut to the box [0, 1].
 
+    Raises:
+        NotTraceable: they are no balls of linf, l2 or l1.
+    """
 
-def _alone(slope: Tensor, darker: Tensor, brighter: Tensor) -> Tensor:
-    """The fall where every pixel moves by itself: down by `darker` and up by `brighter`."""
-    down = slope.clamp_min(0)
-    return dot(down, darker) - dot(slope - down, brighter)
+    def __init__(self, ball: Offsets) -> None:
+        if not isinstance(ball, LinfBall | L2Ball | L1Ball):
+            raise NotTraceable(BALLS)
+        self.ball, self.image = ball, ball.images.flatten(1)
+        # Where every pixel moves by itself, a positive coefficient makes it darker, a negative one brighter.
+        reach = ball.budget[:, None] if isinstance(ball, LinfBall) else torch.inf
+        self.alone = BySign.of(self.image.clamp_max(reach), (self.image - 1).clamp_min(-reach))
+
+    def __call__(self, slope: Tensor, carried: Carried) -> Tensor:
+        """How far functions with slopes [ROWS, …] fall, [ROWS]; not negative."""
+        slope, budget = slope.flatten(1), self.ball.budget[carried.owner]
+        match self.ball:
+            case L1Ball():
+                corner = farthest(self.image[carried.owner], -slope, budget)
+                return -(slope * corner).sum(1)
+            case L2Ball():
+                return self._by_pixels(slope, carried).minimum(budget * slope.norm(dim=1))
+            case _:
+                return self._by_pixels(slope, carried)
+
+    def _by_pixels(self, slope: Tensor, carried: Carried) -> Tensor:
+        return carried.dot(slope, self.alone.mean) + carried.dot(slope.abs(), self.alone.lean)
 
 
 def around(ball: Offsets) -> Box:

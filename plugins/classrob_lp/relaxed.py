@@ -6,8 +6,8 @@ general activation functions".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast, final
+from itertools import pairwise
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor
@@ -16,30 +16,43 @@ from torch import Tensor
 ROWS = 128
 
 
-@dataclass
+@final
 class Carried:
     """What the rows carry just now.
 
     Attributes:
-        owner: int64 [ROWS], the image that each row belongs to; a slice where all belong to one.
+        owner: int64 [ROWS], the image that each row belongs to.
+        runs: an image, and the rows next to each other that are its.
         cut: the ReLUs before this one are closed: they give no more than the box of their values.
     """
 
-    owner: Tensor | slice
-    cut: int = 0
+    def __init__(self, owner: Tensor) -> None:
+        self.cut = 0
+        self.give(owner)
 
     def give(self, images: Tensor) -> None:
-        """Give the first rows to some images, [r]; the others idle along with the first of them."""
-        first = int(images[0])
-        if bool((images == first).all()):
-            self.owner = slice(first, first + 1)
-        else:
-            self.owner = torch.cat([images, images[:1].expand(ROWS - len(images))])
+        """Give the first rows to some images, [r]; the others idle along with the last of them."""
+        self.owner = torch.cat([images, images[-1:].expand(ROWS - len(images))])
+        whose, lengths = self.owner.unique_consecutive(return_counts=True)
+        ends = lengths.cumsum(0).tolist()
+        self.runs = [(i, slice(*rows)) for i, rows in zip(whose.tolist(), pairwise([0, *ends]), strict=True)]
 
-    def mine(self, values: Tensor) -> Tensor:
-        """What belongs to each row's image, [ROWS, …], or [1, …] where all belong to one; `values` is [n, …]."""
-        one = self.owner
-        return values[one] if isinstance(one, slice) else values.index_select(0, one)
+    def dot(self, rows: Tensor, values: Tensor) -> Tensor:
+        """The inner product of every row with what belongs to its image, [ROWS]; `values` is [n, …]."""
+        rows, values = rows.flatten(1), values.flatten(1)
+        return torch.cat([rows[run] @ values[image] for image, run in self.runs])
+
+
+class BySign(NamedTuple):
+    """A factor that depends on a coefficient's sign: c · mean + |c| · lean."""
+
+    mean: Tensor
+    lean: Tensor
+
+    @classmethod
+    def of(cls, positive: Tensor, negative: Tensor) -> BySign:
+        """The factors of positive coefficients and of negative ones."""
+        return cls((positive + negative) / 2, (positive - negative) / 2)
 
 
 @final
@@ -49,10 +62,9 @@ class Lines:
     Attributes:
         here: [n, …], the inputs at the images.
         low, high: [n, …], their bounds over the balls. unstable: bool [n, …], where these leave the sign open.
-        flat, chord: [n, …], slopes of the lower and the upper line.
-        lost_above, lost_below: [n, …], what a positive and a negative coefficient lose at the images
-            themselves; not positive after multiplication. Likewise `floor` and `ceiling`, where the ReLU
-            is closed.
+        slope: what a coefficient is multiplied by, that of the lower line if it is positive, of the upper one
+            if it is negative. lost, closed: what it is multiplied by to tell what it loses at the images
+            themselves, not positive then; through the lines, and where the ReLU is closed.
     """
 
     def __init__(self, here: Tensor, low: Tensor, high: Tensor) -> None:
@@ -60,11 +72,14 @@ class Lines:
         post = here.clamp_min(0)
         self.unstable = unstable = undecided(low, high)
         active = (low >= 0).to(low.dtype)
-        self.chord = torch.where(unstable, high / (high - low).clamp_min(1e-30), active)
-        self.flat = torch.where(unstable, (high > -low).to(low.dtype), active)
-        self.lost_above = torch.where(unstable, self.flat * here - post, 0.0)
-        self.lost_below = torch.where(unstable, self.chord * (here - low) - post, 0.0)
-        self.floor, self.ceiling = low.clamp_min(0) - post, high.clamp_min(0) - post
+        chord = torch.where(unstable, high / (high - low).clamp_min(1e-30), active)
+        flat = torch.where(unstable, (high > -low).to(low.dtype), active)
+        self.slope = BySign.of(flat, chord)
+        self.lost = BySign.of(
+            torch.where(unstable, flat * here - post, 0.0),
+            torch.where(unstable, chord * (here - low) - post, 0.0),
+        )
+        self.closed = BySign.of(low.clamp_min(0) - post, high.clamp_min(0) - post)
 
 
 def undecided(low: Tensor, high: Tensor) -> Tensor:
@@ -90,21 +105,19 @@ class _Relaxed(torch.autograd.Function):
         if slope is None:  # nothing comes here but through ReLUs that are closed
             return (None,) * 5
         lines: Lines = ctx.lines
-        mine, closed = ctx.carried.mine, ctx.index < ctx.carried.cut
-        above, below = slope.clamp_min(0), slope.clamp_max(0)
-        losses = (lines.floor, lines.ceiling) if closed else (lines.lost_above, lines.lost_below)
-        lost = dot(above, mine(losses[0])) + dot(below, mine(losses[1]))
+        carried: Carried = ctx.carried
+        closed, size = ctx.index < carried.cut, slope.abs()
+        losses = lines.closed if closed else lines.lost
+        lost = carried.dot(slope, losses.mean) + carried.dot(size, losses.lean)
         if closed:
             return None, lost, None, None, None
-        return above.mul_(mine(lines.flat)).addcmul_(below, mine(lines.chord)), lost, None, None, None
+        passed = torch.empty_like(slope)
+        for image, run in carried.runs:
+            torch.mul(slope[run], lines.slope.mean[image], out=passed[run])
+            passed[run].addcmul_(size[run], lines.slope.lean[image])
+        return passed, lost, None, None, None
 
 
 def relaxed(pre: Tensor, ticket: Tensor, lines: Lines, carried: Carried, index: int) -> Tensor:
     """The ReLU of a trace, `index` of them being before it."""
     return cast(Tensor, _Relaxed.apply(pre, ticket, lines, carried, index))
-
-
-def dot(a: Tensor, b: Tensor) -> Tensor:
-    """The inner product of every row with one row, or with its own, [r]."""
-    a, b = a.flatten(1), b.flatten(1)
-    return a @ b[0] if len(b) == 1 else (a * b).sum(1)

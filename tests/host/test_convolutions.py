@@ -1,4 +1,4 @@
-"""`classrob.stem`: the blocked gradient of a first convolution is the gradient."""
+"""`classrob.convolutions`: a gradient that comes back a faster way is the gradient."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from classrob.live import Classifier
-from classrob.stem import BlockedStem
+from classrob.convolutions import LeanConvolutions
 from classrob.tuning import tuned
 
 
@@ -18,48 +18,69 @@ def drawn(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
+Pair = tuple[int, int]
 sides = st.integers(1, 14)
 pairs = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
 
 
+def returned(x: Tensor, weight: Tensor, bias: Tensor, stride: Pair, padding: Pair, back: Tensor) -> None:
+    """The lean gradient is torch's to rounding, and the values are to the bit."""
+    plain = F.conv2d(x, weight, bias, stride, padding)
+    with LeanConvolutions() as lean:
+        other = F.conv2d(x, weight, bias, stride, padding)
+    assert lean.seen == 1
+    assert plain.equal(other)
+    (expected,), (found,) = torch.autograd.grad(plain, x, back), torch.autograd.grad(other, x, back)
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
-    channels=st.integers(1, 4),
+    channels=st.integers(1, 8),
     size=st.tuples(sides, sides),
     kernel=pairs(1, 6),
     stride=pairs(1, 6),
     padding=pairs(0, 7),
     seed=st.integers(0, 10**6),
 )
-def test_any_first_convolution_has_its_own_gradient(
-    channels: int,
-    size: tuple[int, int],
-    kernel: tuple[int, int],
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    seed: int,
+def test_any_convolution_of_few_channels_has_its_own_gradient(
+    channels: int, size: Pair, kernel: Pair, stride: Pair, padding: Pair, seed: int
 ) -> None:
-    """… to rounding, and its values to the bit."""
+    assume(channels <= 4 or min(stride) > 1)
     assume(all(k <= s + 2 * p for k, s, p in zip(kernel, size, padding, strict=True)))
     x = drawn(seed, 2, channels, *size).requires_grad_()
     weight, bias = drawn(seed + 1, 5, channels, *kernel), drawn(seed + 2, 5)
-    plain = F.conv2d(x, weight, bias, stride, padding)
-    with BlockedStem() as stem:
-        blocked = F.conv2d(x, weight, bias, stride, padding)
-    assert stem.blocked == 1
-    assert plain.equal(blocked)
-    back = drawn(seed + 3, *plain.shape)
-    (expected,), (found,) = torch.autograd.grad(plain, x, back), torch.autograd.grad(blocked, x, back)
-    assert found.shape == expected.shape
-    assert torch.allclose(found, expected, rtol=1e-10, atol=1e-10)
+    back = drawn(seed + 3, *F.conv2d(x, weight, bias, stride, padding).shape)
+    returned(x, weight, bias, stride, padding, back)
 
 
-def test_it_can_be_differentiated_again_and_mapped() -> None:
-    weight = drawn(0, 3, 1, 3, 3)
+@settings(max_examples=50, deadline=None)
+@given(
+    channels=st.integers(1, 20),
+    size=st.tuples(sides, sides),
+    stride=pairs(1, 6),
+    innermost=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_so_has_any_of_single_pixels_that_leaves_some_out(
+    channels: int, size: Pair, stride: Pair, innermost: bool, seed: int
+) -> None:
+    assume(max(stride) > 1)
+    x = drawn(seed, 2, channels, *size).requires_grad_()
+    weight, bias = drawn(seed + 1, 5, channels, 1, 1), drawn(seed + 2, 5)
+    back = drawn(seed + 3, *F.conv2d(x, weight, bias, stride).shape)
+    layout = torch.channels_last if innermost else torch.contiguous_format
+    returned(x, weight, bias, stride, (0, 0), back.contiguous(memory_format=layout))
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_it_can_be_differentiated_again_and_mapped(side: int) -> None:
+    weight = drawn(0, 3, 1, side, side)
 
     def network(x: Tensor) -> Tensor:
-        with BlockedStem():
-            return F.conv2d(x, weight, None, 2, 1).tanh()
+        with LeanConvolutions():
+            return F.conv2d(x, weight, None, 2, side // 2).tanh()
 
     x = drawn(1, 2, 1, 5, 6).requires_grad_()
     assert torch.autograd.gradcheck(network, x)
@@ -76,6 +97,8 @@ def _calls() -> dict[str, tuple[Tensor, Tensor, dict[str, object]]]:
         "no gradient is wanted": (image, weight, {}),
         "the weights are trained": (moving, weight.clone().requires_grad_(), {}),
         "many channels": (drawn(2, 1, 5, 6, 6).requires_grad_(), drawn(3, 4, 5, 3, 3), {}),
+        "more channels": (drawn(2, 1, 9, 6, 6).requires_grad_(), drawn(3, 4, 9, 3, 3), {"stride": 2}),
+        "all pixels": (drawn(2, 1, 5, 6, 6).requires_grad_(), drawn(3, 4, 5, 1, 1), {}),
         "groups": (moving, drawn(4, 4, 1, 3, 3), {"groups": 2}),
         "gaps": (moving, weight, {"dilation": 2}),
         "padding by name": (moving, weight, {"padding": "same"}),
@@ -85,9 +108,9 @@ def _calls() -> dict[str, tuple[Tensor, Tensor, dict[str, object]]]:
 @pytest.mark.parametrize("what", _calls())
 def test_other_convolutions_are_left_alone(what: str) -> None:
     images, weight, more = _calls()[what]
-    with BlockedStem() as stem:
+    with LeanConvolutions() as lean:
         found = F.conv2d(images, weight, **more)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    assert stem.blocked == 0
+    assert lean.seen == 0
     assert found.equal(F.conv2d(images, weight, **more))  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
@@ -118,12 +141,12 @@ def test_a_classifier_is_tuned_to_it_where_the_gradient_comes_out_the_same(
     images = drawn(0, 20, channels, 8, 8).float().sigmoid()
     with classifier.frozen():
         tuning = tuned(classifier, images, 16)
-        assert tuning.stem is expected
+        assert tuning.lean is expected
         if not expected:
             return
         slopes, logits = list[Tensor](), list[Tensor]()
-        for stem in (False, True):
-            classifier.stem = stem
+        for lean in (False, True):
+            classifier.lean = lean
             x = images.clone().requires_grad_()
             said = classifier(x)
             slopes.append(torch.autograd.grad(said.square().sum(), x)[0])

@@ -1,100 +1,27 @@
-"""The gradient of a network's first convolution in blocks of pixels, which is faster on a processor.
+"""The gradient of a convolution in images of few channels, in blocks of pixels.
 
 A processor computes a convolution's result for many channels at once. The gradient in an image has one
 channel or three, so most of that width lies idle, and the first layer's gradient takes many times as long
 as the layer. Here a block of neighbouring pixels becomes the channels: the gradient of all
 of them is one convolution of the coefficients that come back, with the weights put in another order, and
-its result is shuffled into pixels (the way back of Shi et al., CVPR 2016, "sub-pixel convolution"). The
-same products are summed in another order; the forward pass is untouched.
+its result is shuffled into pixels (the way back of Shi et al., CVPR 2016, "sub-pixel convolution").
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
-
-#: More channels than these fill a processor's registers by themselves.
-FEW = 4
 
 #: Pixels along one side of a block: of an image of one channel, and of more.
 SIDE_OF_ONE, SIDE = 4, 2
 
 #: So many pixels of a block are written one after the other, more at once; either is the faster way there.
 PLANES = 4
-
-
-@final
-class BlockedStem(TorchFunctionMode):
-    """Inside `with BlockedStem():` convolutions of images that require a gradient have a blocked one.
-
-    Attributes:
-        blocked: how many such convolutions there were.
-    """
-
-    blocked = 0
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """One call of the network."""
-        if func is F.conv2d and (result := _blocked(*args, **(kwargs or {}))) is not None:
-            self.blocked += 1
-            return result
-        return func(*args, **(kwargs or {}))
-
-
-def _blocked(
-    input: Tensor,  # noqa: A002 (conv2d's own names, by which it may be called)
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> Tensor | None:
-    """conv2d with a blocked gradient in its input; None where it is not for such a call."""
-    if not (
-        input.requires_grad and input.ndim == 4 and weight.shape[1] <= FEW and input.device.type == "cpu"
-    ):
-        return None
-    constant = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    if not constant or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups != 1:
-        return None
-    return _Blocked.apply(input, weight, bias, _pair(stride), _pair(padding))  # pyright: ignore[reportReturnType]
-
-
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
-
-
-class _Blocked(torch.autograd.Function):
-    """A convolution with constant weights."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        images: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
-    ) -> Tensor:
-        return F.conv2d(images, weight, bias, stride, padding)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, weight, _, stride, padding = inputs
-        ctx.save_for_backward(weight)
-        ctx.geometry = (tuple(images.shape[2:]), stride, padding)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
-        (weight,) = ctx.saved_tensors
-        return image_slope(grad_outputs[0], weight, *ctx.geometry), None, None, None, None
 
 
 def image_slope(

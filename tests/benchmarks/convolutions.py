@@ -15,7 +15,7 @@ from measures.clock import in_turn, over, say, spread
 from torch.nn import functional as F
 
 from classrob.heap import keep_freed_memory
-from classrob.stem import BlockedStem
+from classrob.convolutions import LeanConvolutions
 
 #: Where it stands: channels, filters, kernel, stride, padding, pixels along a side, images.
 LAYERS = {
@@ -33,7 +33,7 @@ def layer(
     images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, blocked: bool
 ) -> Callable[[], Any]:
     """What computes the gradient in the images; the forward pass, the same for both, is done."""
-    with BlockedStem() if blocked else nullcontext():
+    with LeanConvolutions() if blocked else nullcontext():
         found = F.conv2d(images, weight, None, stride, padding)
     back = torch.randn_like(found)
     return lambda: torch.autograd.grad(found, images, back, retain_graph=True)
