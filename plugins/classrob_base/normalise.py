@@ -60,4 +60,4 @@ class Normalised(Around):
 
     def forward(self, images: Tensor) -> Tensor:
         """The module on (images − mean) / std."""
-        return self.module((images - self.mean) / self.std)
+        return self.module((images - self.mean).div_(self.std))

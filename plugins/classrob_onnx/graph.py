@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from classrob.errors import StudyError, nearest
 from classrob_onnx import elementwise, linear, shaping, sliding
 from classrob_onnx.node import Node, Op
+from classrob_onnx.overwriting import overwriting
 
 _OPS: Mapping[str, Op] = {**elementwise.OPS, **linear.OPS, **shaping.OPS, **sliding.OPS}
 
@@ -54,6 +55,7 @@ class Graph(nn.Module):
         self.shape = tuple(dim.dim_value or None for dim in kind.shape.dim)
         self._input, self._dtype = inputs[0].name, elementwise.DTYPES.get(kind.elem_type, torch.float32)
         self._output = _chosen(output, [one.name for one in graph.output])
+        self._overwriting = overwriting(self._nodes, self._input, self._output)
         last = {name: i for i, node in enumerate(self._nodes) for name in node.inputs}
         #: After each node, the values that nobody reads any more.
         self._dead: list[list[str]] = [[] for _ in self._nodes]
@@ -74,8 +76,9 @@ class Graph(nn.Module):
         kind = images.dtype if images.dtype == torch.bfloat16 else self._dtype  # a whole search in bfloat16
         values: dict[str, Tensor | None] = {"": None, self._input: images.to(kind)}
         values |= {name: getattr(self, attribute) for name, attribute in self._held.items()}
-        for node, dead in zip(self._nodes, self._dead, strict=True):
-            result = _OPS[node.operator](node, *(values[name] for name in node.inputs))
+        for node, overwriting, dead in zip(self._nodes, self._overwriting, self._dead, strict=True):
+            op = overwriting or _OPS[node.operator]
+            result = op(node, *(values[name] for name in node.inputs))
             outputs = result if isinstance(result, tuple) else (result,)
             values.update(zip(node.outputs, outputs, strict=False))
             for name in dead:

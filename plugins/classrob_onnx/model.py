@@ -118,7 +118,7 @@ class OnImages(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, k] of images [n, c, h, w] in [0, 1]."""
-        x = (images - self.mean) / self.std if self.normalised else images
+        x = (images - self.mean).div_(self.std) if self.normalised else images
         if self.last:
             x = x.permute(0, 2, 3, 1)
         shape = self.graph.shape

@@ -91,10 +91,18 @@ def test_the_twin_leaves_the_model_alone() -> None:
 
 
 class Mixing(Net):
-    """Turns its images into float32 itself, so that it cannot be of one low type."""
+    """Turns what its last layer returns into float32 itself, so that it cannot be of one low type."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.float())
+        return super().forward(images).float().addmm(self.conv(images).mean((2, 3)), torch.zeros(16, 3))
+
+
+class Viewing(Net):
+    """Views an activation as rows of numbers, which it can in one order only; its weights are of that order."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv(images).relu()
+        return self.linear(x.view(len(x), -1))
 
 
 def test_a_model_that_mixes_types_is_searched_in_those_that_torch_chooses() -> None:
@@ -103,6 +111,47 @@ def test_a_model_that_mixes_types_is_searched_in_those_that_torch_chooses() -> N
         low = classifier.twin("bfloat16")
         assert torch.allclose(low(batch.images), classifier(batch.images), atol=0.05, rtol=0.05)
         assert low.module.whole is None
+
+
+@pytest.mark.parametrize(("net", "innermost"), [(Net, True), (Viewing, False)])
+def test_in_bfloat16_the_channels_go_innermost_where_the_model_takes_it(
+    net: type[Net], innermost: bool
+) -> None:
+    classifier, batch, _ = setting(net())
+    with classifier.frozen():
+        low = classifier.twin("bfloat16")
+        x = batch.images.clone().requires_grad_()
+        logits = low(x)
+        assert low.module.innermost is innermost
+        assert low.module.whole is not None
+        assert torch.allclose(logits, classifier(batch.images), atol=0.05, rtol=0.05)
+        (slope,) = torch.autograd.grad(logits.sum(), x)
+    assert slope.dtype == torch.float32
+    assert slope.is_contiguous()
+
+
+class Normal(Net):
+    """Normalises its images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.1, 0.2, 0.3])[:, None, None])
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen = images - self.mean
+        return super().forward(self.seen)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_normalisation_works_on_images_as_they_are(precision: str) -> None:
+    classifier, batch, _ = setting(Normal())
+    classifier.channels_last = True
+    with classifier.frozen(), torch.no_grad():
+        twin = classifier.twin(precision)
+        twin(batch.images[:16])
+        seen = (twin.module.whole or twin.module.module).seen
+    assert seen.dtype == torch.float32
+    assert seen.is_contiguous()
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

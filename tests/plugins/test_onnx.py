@@ -314,6 +314,44 @@ def test_a_fixed_batch_is_freed_exactly(tmp_path: Path, exported: int) -> None:
     assert float(slope.abs().sum()) > 0
 
 
+#: A graph as (operator, inputs, output), and which nodes may write over one of their inputs.
+OVERWRITING = {
+    "a chain": ([("Conv", "xw", "a"), ("Relu", "a", "y")], [1]),
+    "the image": ([("Relu", "x", "a"), ("Add", "ax", "y")], []),
+    "two read it": ([("Conv", "xw", "a"), ("Relu", "a", "b"), ("Add", "ab", "y")], []),
+    "a residual": ([("Conv", "xw", "a"), ("Conv", "aw", "b"), ("Add", "ab", "c"), ("Relu", "c", "y")], [2, 3]),
+    "the second": ([("Tanh", "x", "a"), ("Conv", "aw", "b"), ("Add", "ab", "y")], [2]),
+    "autograd needs it": ([("Tanh", "x", "a"), ("Relu", "a", "y")], []),
+    "a view of it": ([("Conv", "xw", "a"), ("Identity", "a", "b"), ("Relu", "a", "c"), ("Add", "bc", "y")], []),
+    "a smaller one": ([("Conv", "xs", "a"), ("Add", "ax", "y")], [1]),
+    "itself": ([("Conv", "xw", "a"), ("Add", "aa", "y")], []),
+}
+
+
+@pytest.mark.parametrize("what", OVERWRITING)
+def test_a_value_is_written_over_only_where_nobody_else_reads_it(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and gradients are those of a graph that writes over nothing."""
+    described, expected = OVERWRITING[what]
+    nodes = [helper.make_node(operator, list(reads), [name]) for operator, reads, name in described]
+    constants = {"w": floats(3, 3, 1, 1), "s": floats(1, 3, 8, 7)}
+    model = model_of(nodes, constants, (2, 3, 8, 7))
+    ways = list[tuple[Tensor, Tensor]]()
+    for plain in (False, True):
+        if plain:
+            monkeypatch.setattr("classrob_onnx.graph.overwriting", lambda nodes, *_: [None] * len(nodes))
+        x = torch.from_numpy(X).clone().requires_grad_()
+        graph = Graph(onnx, model, "y").eval().requires_grad_(False)
+        if not plain:
+            assert [i for i, op in enumerate(graph._overwriting) if op] == expected
+        y = graph(x)
+        ways.append((y.detach(), torch.autograd.grad(y.square().sum(), x)[0]))
+        assert x.detach().equal(torch.from_numpy(X))
+    assert ways[0][0].equal(ways[1][0])
+    torch.testing.assert_close(ways[0][1], ways[1][1])
+
+
 # -- the part --------------------------------------------------------------------------------------------
 
 
