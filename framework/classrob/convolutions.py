@@ -89,7 +89,9 @@ class _Lean(torch.autograd.Function):
         ctx.size = tuple(images.shape[2:])
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None, None, None, None, None]:
+    def backward(
+        ctx: Any, *grad_outputs: Tensor | None
+    ) -> tuple[Tensor | None, None, None, None, None, None]:
         (weight,), slope = ctx.saved_tensors, grad_outputs[0]
         if slope is None:  # nothing comes back here
             found = None

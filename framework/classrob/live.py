@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor, nn
 
+from classrob.convolutions import LeanConvolutions
 from classrob.errors import StudyError, one_line
 from classrob.images import UNREADABLE, Fit, Picture, tensor_of
-from classrob.convolutions import LeanConvolutions
 from classrob.twin import Twin
 
 if TYPE_CHECKING:

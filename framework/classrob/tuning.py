@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from classrob.convolutions import LeanConvolutions
 from classrob.errors import StudyError
 from classrob.heap import keep_freed_memory
 from classrob.live import REST, ROWS, Classifier
-from classrob.convolutions import LeanConvolutions
 
 #: Several threads must take at most this share of the time of one, a larger batch of that of a smaller.
 WORTH, LARGER = 0.75, 0.94

@@ -11,9 +11,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 #: What is called with an input and the weights of a layer.
-LAYERS = frozenset(
-    {F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__}
-)
+LAYERS = frozenset({F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__})
 
 
 class Twin(nn.Module):
@@ -46,7 +44,10 @@ class Twin(nn.Module):
                     self.innermost = False
                 else:  # an operation mixes types: then torch chooses for each, which is slower
                     self.whole = None
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.low), _Entered(self.channels_last):
+        with (
+            torch.autocast(images.device.type, torch.bfloat16, enabled=self.low),
+            _Entered(self.channels_last),
+        ):
             return self.module(images)
 
 

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from classrob.convolutions import LeanConvolutions
 from classrob_lp.balls import LinfBall, Offsets
+from classrob_lp.carried import Carried
 from classrob_lp.drop import Drop, around
-from classrob_lp.relaxed import ROWS, Carried, Lines, relaxed, undecided
+from classrob_lp.l1 import L1Ball
+from classrob_lp.relaxed import Lines, Passing, relaxed, undecided
+from classrob_lp.supports import ROWS, Supports
 from classrob_lp.traced import Box, NotTraceable, Trace
 
 #: So many ReLUs back a function is carried first; only where that leaves a sign open it goes to the image.
@@ -32,19 +35,24 @@ class Bounds:
         guess: bound only some neurons, and guess from them how much narrower than its box each other one
             is. What comes out is no bound, and cheap.
         hard: what a guess of these images says that a short way back will not settle.
+        supports: what the network's neurons see, so that some share a way back; None: none does.
 
     Raises:
         NotTraceable: the network is more than affine operations and ReLUs.
     """
 
     def __init__(
-        self, module: nn.Module, ball: Offsets, guess: bool = False, hard: list[Tensor] | None = None
+        self,
+        module: nn.Module,
+        ball: Offsets,
+        guess: bool = False,
+        hard: list[Tensor] | None = None,
+        supports: Supports | None = None,
     ) -> None:
         self.ball, self.guess, self.hard, self.n = ball, guess, hard, len(ball.images)
-        self.drop = Drop(ball)
-        self.layers, self.tickets = list[Lines](), list[Tensor]()
+        self.supports = None if isinstance(ball, L1Ball) else supports
+        self.drop, self.layers, self.passing = Drop(ball), list[Lines](), Passing()
         self.tiled = torch.arange(ROWS, device=ball.images.device) % self.n
-        self.carried = Carried(self.tiled)
         self.image = ball.images.detach()[self.tiled].requires_grad_()
         with torch.enable_grad():
             copy = self.image.clone()  # so that the network may write into it
@@ -57,10 +65,9 @@ class Bounds:
         """Bound a ReLU's input, all that comes before it being bounded, and draw its lines."""
         here = pre[: self.n].detach().clone()
         low, high = (end.view_as(here) for end in self._interval(pre, here.flatten(1), box))
-        lines, ticket = Lines(here, low, high), pre.new_zeros(ROWS, requires_grad=True)
-        post = relaxed(pre, ticket, lines, self.carried, len(self.layers))
+        lines = Lines(here, low, high)
+        post = relaxed(pre, lines, self.passing, len(self.layers))
         self.layers.append(lines)
-        self.tickets.append(ticket)
         return post, Box.between(low.clamp_min(0)[self.tiled], high.clamp_min(0)[self.tiled])
 
     def _interval(self, pre: Tensor, here: Tensor, box: Box | None) -> tuple[Tensor, Tensor]:
@@ -122,36 +129,39 @@ class Bounds:
         return torch.where(open_, guess[0], low), torch.where(open_, guess[1], high)
 
     def _bound(self, pre: Tensor, images: Tensor, neurons: Tensor, sign: Tensor, cut: int = 0) -> Tensor:
-        """Lower bounds of some neurons times their `sign`, [r]."""
-        found, here = [sign[:0]], pre.detach().flatten(1)
-        for some in torch.arange(len(images), device=images.device).split(ROWS) if len(images) else ():
+        """Lower bounds of some neurons times their `sign`, [r]; `images` ascend."""
+        found = torch.empty_like(sign)
+        if not len(images):
+            return found
+        at = sign * pre.detach().flatten(1)[images, neurons]
+        shares = self.supports and self.supports.of(len(self.layers))
+        row = torch.arange(len(images), device=images.device)
+        row = row if shares is None else shares.rows(images, neurons)
+        kinds = None if shares is None else shares.kind[neurons]
+        for first in range(0, int(row.amax()) + 1, ROWS):
+            some = ((row >= first) & (row < first + ROWS)).nonzero()[:, 0]
+            rows = row[some] - first
             unit = pre.new_zeros(ROWS, pre[0].numel())
-            unit[: len(some)].scatter_(1, neurons[some, None], sign[some, None])
-            at = sign[some] * here[images[some], neurons[some]]
-            value, scale = self._lowest(pre, unit, at, images[some], cut)
-            found.append(value - WIDEN * scale)
-        return torch.cat(found)
+            unit[rows, neurons[some]] = sign[some]
+            owner = images.new_zeros(int(rows.amax()) + 1).index_copy_(0, rows, images[some])
+            taken = self._taken(pre, unit, Carried(owner, cut, shares))
+            taken = taken[rows] if kinds is None else taken[rows, kinds[some]]
+            found[some] = at[some] + taken - WIDEN * (at[some].abs() - taken)
+        return found
 
-    def _lowest(
-        self, target: Tensor, unit: Tensor, value: Tensor, images: Tensor, cut: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Lower bounds [r] of r linear functions of a traced value, and the sizes of what went into them.
+    def _taken(self, target: Tensor, unit: Tensor, carried: Carried) -> Tensor:
+        """What the ball may take from linear functions of a traced value, like `carried.taken`; not positive.
 
         Args:
             target: [ROWS, …], all ReLUs before it being bounded. unit: [ROWS, its size], coefficients.
-            value, images: [r], what each function is at its image, and which that is; rows beyond idle.
-            cut: ReLUs before it are closed.
         """
-        r = len(images)
-        self.carried.give(images)
-        self.carried.cut = cut
-        slope, *lost = torch.autograd.grad(
-            target, [self.image, *self.tickets], unit.view_as(target), retain_graph=True, allow_unused=True
+        self.passing.carried = carried
+        (slope,) = torch.autograd.grad(
+            target, [self.image], unit.view_as(target), retain_graph=True, allow_unused=True
         )
-        taken = sum((one[:r] for one in lost if one is not None), torch.zeros_like(value))
         if slope is not None:
-            taken = taken - self.drop(slope, self.carried)[:r]
-        return value + taken, value.abs() - taken
+            carried.take(-self.drop(slope, carried))
+        return carried.taken
 
     def margins(self, labels: Tensor) -> Tensor:
         """Lower bounds of the true logit minus every other, [n, k − 1], less what rounding may be worth."""
@@ -167,6 +177,6 @@ class Bounds:
             spec = logits.new_zeros(ROWS, k)
             spec[: len(at)].scatter_(1, labels[at, None], 1.0).scatter_(1, other[:, None], -1.0)
             here = logits[at, labels[at]] - logits[at, other]
-            value, scale = self._lowest(self.logits, spec, here, at)
-            found.append(value - DEMAND * scale)
+            taken = self._taken(self.logits, spec, Carried(at))[: len(at)]
+            found.append(here + taken - DEMAND * (here.abs() - taken))
         return torch.cat(found).view(n, k - 1)

@@ -21,7 +21,7 @@ from classrob_lp.bounds import Bounds
 from classrob_lp.drop import BALLS
 from classrob_lp.examined import examine
 from classrob_lp.l1 import L1Ball
-from classrob_lp.relaxed import ROWS
+from classrob_lp.supports import ROWS, Supports
 from classrob_lp.traced import NotTraceable, refuse_hidden
 
 
@@ -54,23 +54,27 @@ class Crown(Certifier):
         parts = torch.arange(len(batch), device=batch.labels.device).split(classifier.batch_size)
         steps = [_one_step(classifier, space.select(rows), batch.select(rows)) for rows in parts]
         logits, standing = (torch.cat(found) for found in zip(*steps, strict=True))
+        supports = None
         for rows in standing.nonzero()[:, 0].split(ROWS):
             if len(rows):
                 examine(classifier.module, batch.images[rows[:1]], logits[rows[:1]])
-                standing[rows] = certified(classifier.module, space.select(rows), batch.labels[rows])
+                supports = supports or Supports(classifier.module, batch.images[rows[:1]])
+                standing[rows] = certified(
+                    classifier.module, space.select(rows), batch.labels[rows], supports
+                )
         return standing
 
 
-def certified(module: nn.Module, ball: Offsets, labels: Tensor) -> Tensor:
+def certified(module: nn.Module, ball: Offsets, labels: Tensor, supports: Supports | None = None) -> Tensor:
     """Bool [n], of at most `ROWS` images that are classified well: where every margin's bound is positive.
 
     An image is given up where bounds that are guessed from a few neurons say that its own will not do.
     """
-    guess = Bounds(module, ball, guess=True)
+    guess = Bounds(module, ball, guess=True, supports=supports)
     sure = (guess.margins(labels) > 0).all(1)
     if sure.any():
         hard = [one[sure] for one in guess.near_zero()]
-        bounds = Bounds(module, ball.select(sure), hard=hard)
+        bounds = Bounds(module, ball.select(sure), hard=hard, supports=supports)
         sure[sure.clone()] = (bounds.margins(labels[sure]) > 0).all(1)
     return sure
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
+from classrob_lp.carried import BySign, Carried
 from classrob_lp.hyperplane import farthest
 from classrob_lp.l1 import L1Ball
-from classrob_lp.relaxed import BySign, Carried
 from classrob_lp.traced import Box, NotTraceable
 
 BALLS = "the threat is no ball of linf, l2 or l1"
@@ -33,19 +33,18 @@ class Drop:
         self.alone = BySign.of(self.image.clamp_max(reach), (self.image - 1).clamp_min(-reach))
 
     def __call__(self, slope: Tensor, carried: Carried) -> Tensor:
-        """How far functions with slopes [ROWS, …] fall, [ROWS]; not negative."""
-        slope, budget = slope.flatten(1), self.ball.budget[carried.owner]
+        """How far functions with slopes [ROWS, …] fall, like `carried.taken`; not negative."""
+        budget = self.ball.budget[carried.owner]
         match self.ball:
-            case L1Ball():
-                corner = farthest(self.image[carried.owner], -slope, budget)
-                return -(slope * corner).sum(1)
+            case L1Ball():  # pixels move one after the other, so no two functions may share them
+                slope = slope.flatten(1)
+                return -(slope * farthest(self.image[carried.owner], -slope, budget)).sum(1)
             case L2Ball():
-                return self._by_pixels(slope, carried).minimum(budget * slope.norm(dim=1))
+                norm = carried.sums(slope.square(), None).sqrt()
+                most = norm * budget.reshape(-1, *[1] * (norm.ndim - 1))
+                return carried.products(slope, self.alone, None).minimum(most)
             case _:
-                return self._by_pixels(slope, carried)
-
-    def _by_pixels(self, slope: Tensor, carried: Carried) -> Tensor:
-        return carried.dot(slope, self.alone.mean) + carried.dot(slope.abs(), self.alone.lean)
+                return carried.products(slope, self.alone, None)
 
 
 def around(ball: Offsets) -> Box:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import torch
 from torch import Tensor, nn
 
-from classrob_lp.relaxed import ROWS
+from classrob_lp.supports import ROWS, straight
 from classrob_lp.traced import Box, NotTraceable, Trace
 
 MIXES = "it does not treat images one by one"
@@ -22,15 +20,15 @@ def examine(module: nn.Module, image: Tensor, logits: Tensor) -> None:
         NotTraceable: its rows are not treated alike, one sees another, or the logits are others now.
     """
 
-    def straight(pre: Tensor, box: Box | None) -> tuple[Tensor, None]:
+    def alike(pre: Tensor, box: Box | None) -> tuple[Tensor, None]:
         if len(pre) != ROWS or not pre.detach().allclose(pre[:1].detach(), 1e-4, 1e-5):
             raise NotTraceable(MIXES)
-        return cast(Tensor, _Straight.apply(pre)), None
+        return straight(pre), None
 
     rows = image.detach().repeat(ROWS, 1, 1, 1).requires_grad_()
     with torch.enable_grad():
         copy = rows.clone()
-        with (trace := Trace(straight, copy, None)):
+        with (trace := Trace(alike, copy, None)):
             found = module(copy)
     if not trace.follows(found):
         raise NotTraceable("its logits come by a way that cannot be followed")
@@ -39,15 +37,3 @@ def examine(module: nn.Module, image: Tensor, logits: Tensor) -> None:
         raise NotTraceable(MIXES)
     if not found.detach().allclose(logits, 1e-3, 1e-4):
         raise NotTraceable("it says something else when it is asked again")
-
-
-class _Straight(torch.autograd.Function):
-    """A ReLU that passes every gradient, so that no dead one hides a way."""
-
-    @staticmethod
-    def forward(ctx: Any, pre: Tensor) -> Tensor:
-        return pre.clamp_min(0)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        return grad_outputs[0]

@@ -6,53 +6,12 @@ general activation functions".
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any, NamedTuple, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
-#: Rows that the network runs on; each carries one bound of one image back at a time.
-ROWS = 128
-
-
-@final
-class Carried:
-    """What the rows carry just now.
-
-    Attributes:
-        owner: int64 [ROWS], the image that each row belongs to.
-        runs: an image, and the rows next to each other that are its.
-        cut: the ReLUs before this one are closed: they give no more than the box of their values.
-    """
-
-    def __init__(self, owner: Tensor) -> None:
-        self.cut = 0
-        self.give(owner)
-
-    def give(self, images: Tensor) -> None:
-        """Give the first rows to some images, [r]; the others idle along with the last of them."""
-        self.owner = torch.cat([images, images[-1:].expand(ROWS - len(images))])
-        whose, lengths = self.owner.unique_consecutive(return_counts=True)
-        ends = lengths.cumsum(0).tolist()
-        self.runs = [(i, slice(*rows)) for i, rows in zip(whose.tolist(), pairwise([0, *ends]), strict=True)]
-
-    def dot(self, rows: Tensor, values: Tensor) -> Tensor:
-        """The inner product of every row with what belongs to its image, [ROWS]; `values` is [n, …]."""
-        rows, values = rows.flatten(1), values.flatten(1)
-        return torch.cat([rows[run] @ values[image] for image, run in self.runs])
-
-
-class BySign(NamedTuple):
-    """A factor that depends on a coefficient's sign: c · mean + |c| · lean."""
-
-    mean: Tensor
-    lean: Tensor
-
-    @classmethod
-    def of(cls, positive: Tensor, negative: Tensor) -> BySign:
-        """The factors of positive coefficients and of negative ones."""
-        return cls((positive + negative) / 2, (positive - negative) / 2)
+from classrob_lp.carried import BySign, Carried
 
 
 @final
@@ -87,37 +46,35 @@ def undecided(low: Tensor, high: Tensor) -> Tensor:
     return ~((low >= 0) | (high <= 0))
 
 
-class _Relaxed(torch.autograd.Function):
-    """A ReLU whose backward carries the coefficients of a lower bound.
+class Passing:
+    """What is on its way back just now."""
 
-    `ticket` holds a number a row that enters nothing; its gradient is what the relaxation takes away.
-    """
+    carried: Carried
+
+
+class _Relaxed(torch.autograd.Function):
+    """A ReLU whose backward carries the coefficients of a lower bound, and takes what the relaxation costs."""
 
     @staticmethod
-    def forward(ctx: Any, pre: Tensor, ticket: Tensor, lines: Lines, carried: Carried, index: int) -> Tensor:
+    def forward(ctx: Any, pre: Tensor, lines: Lines, passing: Passing, index: int) -> Tensor:
         ctx.set_materialize_grads(False)
-        ctx.lines, ctx.carried, ctx.index = lines, carried, index
+        ctx.lines, ctx.passing, ctx.index = lines, passing, index
         return pre.clamp_min(0)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         slope = grad_outputs[0]
         if slope is None:  # nothing comes here but through ReLUs that are closed
-            return (None,) * 5
+            return (None,) * 4
         lines: Lines = ctx.lines
-        carried: Carried = ctx.carried
-        closed, size = ctx.index < carried.cut, slope.abs()
-        losses = lines.closed if closed else lines.lost
-        lost = carried.dot(slope, losses.mean) + carried.dot(size, losses.lean)
-        if closed:
-            return None, lost, None, None, None
-        passed = torch.empty_like(slope)
-        for image, run in carried.runs:
-            torch.mul(slope[run], lines.slope.mean[image], out=passed[run])
-            passed[run].addcmul_(size[run], lines.slope.lean[image])
-        return passed, lost, None, None, None
+        carried: Carried = ctx.passing.carried
+        if ctx.index < carried.cut:
+            carried.take(carried.products(slope, lines.closed, ctx.index))
+            return (None,) * 4
+        carried.take(carried.products(slope, lines.lost, ctx.index))
+        return carried.times(slope, slope.abs(), lines.slope), None, None, None
 
 
-def relaxed(pre: Tensor, ticket: Tensor, lines: Lines, carried: Carried, index: int) -> Tensor:
+def relaxed(pre: Tensor, lines: Lines, passing: Passing, index: int) -> Tensor:
     """The ReLU of a trace, `index` of them being before it."""
-    return cast(Tensor, _Relaxed.apply(pre, ticket, lines, carried, index))
+    return cast(Tensor, _Relaxed.apply(pre, lines, passing, index))

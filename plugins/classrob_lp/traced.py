@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ class Trace(TorchFunctionMode):
             result = func(*args, **kwargs)
         if in_place(name) or kwargs.get("inplace"):
             self._forget(args[0])
-            result = result if result is args[0] else args[0].copy_(result)
+            result = result if result is args[0] else _written(args[0], result)
         return self._follow(result, box, name, moving[0].dtype)
 
     def _follow(self, result: Any, box: Box | list[Box] | None, name: str, dtype: torch.dtype) -> Any:
@@ -214,6 +214,25 @@ class Trace(TorchFunctionMode):
         with self:
             x = x if low is None else torch.relu(x - low) + low
             return x if high is None else high - torch.relu(high - x)
+
+
+def _written(place: Tensor, value: Tensor) -> Tensor:
+    """A tensor that takes a value over."""
+    return place.copy_(value) if place._is_view() else cast(Tensor, _Written.apply(place, value))
+
+
+class _Written(torch.autograd.Function):
+    """Unlike `copy_` it passes no zeros to what is written over: they would be carried to the image."""
+
+    @staticmethod
+    def forward(ctx: Any, place: Tensor, value: Tensor) -> Tensor:
+        ctx.mark_dirty(place)
+        ctx.set_materialize_grads(False)
+        return place.copy_(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[None, Tensor | None]:
+        return None, grad_outputs[0]
 
 
 def refuse_hidden(module: nn.Module) -> None:

@@ -76,8 +76,8 @@ class Graph(nn.Module):
         kind = images.dtype if images.dtype == torch.bfloat16 else self._dtype  # a whole search in bfloat16
         values: dict[str, Tensor | None] = {"": None, self._input: images.to(kind)}
         values |= {name: getattr(self, attribute) for name, attribute in self._held.items()}
-        for node, overwriting, dead in zip(self._nodes, self._overwriting, self._dead, strict=True):
-            op = overwriting or _OPS[node.operator]
+        for node, in_place, dead in zip(self._nodes, self._overwriting, self._dead, strict=True):
+            op = in_place or _OPS[node.operator]
             result = op(node, *(values[name] for name in node.inputs))
             outputs = result if isinstance(result, tuple) else (result,)
             values.update(zip(node.outputs, outputs, strict=False))

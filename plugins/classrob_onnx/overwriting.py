@@ -10,7 +10,7 @@ from torch import Tensor
 from classrob_onnx.node import Node, Op
 
 #: Operators whose result is a tensor of its own, and which autograd needs no more.
-FRESH = frozenset("Add BatchNormalization Conv ConvTranspose Gemm MatMul Sub".split())
+FRESH = frozenset(["Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Sub"])
 
 
 def overwriting(nodes: Sequence[Node], image: str, output: str) -> list[Op | None]:

@@ -14,8 +14,8 @@ import torch
 from measures.clock import in_turn, over, say, spread
 from torch.nn import functional as F
 
-from classrob.heap import keep_freed_memory
 from classrob.convolutions import LeanConvolutions
+from classrob.heap import keep_freed_memory
 
 #: Where it stands: channels, filters, kernel, stride, padding, pixels along a side, images.
 LAYERS = {

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from classrob.live import Classifier
 from classrob.convolutions import LeanConvolutions
+from classrob.live import Classifier
 from classrob.tuning import tuned
 
 

@@ -29,11 +29,12 @@ from classrob_lp import bounds
 from classrob_lp.apgd import ApgdCE
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.bounds import Bounds
+from classrob_lp.carried import Carried
 from classrob_lp.crown import Crown, certified
 from classrob_lp.drop import Drop
 from classrob_lp.l1 import L1Ball
 from classrob_lp.operations import in_place
-from classrob_lp.relaxed import ROWS, Carried
+from classrob_lp.supports import ROWS, Supports
 from classrob_lp.traced import Box, NotTraceable, Trace
 
 BALLS = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball}
@@ -214,6 +215,53 @@ def test_images_side_by_side_have_the_bounds_that_each_has_alone(net: str) -> No
             for ours, lone in zip(together.layers, alone.layers, strict=True):
                 assert ours.low[one].numpy() == pytest.approx(lone.low.numpy(), abs=1e-5)
                 assert ours.high[one].numpy() == pytest.approx(lone.high.numpy(), abs=1e-5)
+
+
+def narrow() -> nn.Module:
+    """Convolutions whose neurons see a few pixels, on images of 20 × 18."""
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, 2, 1), nn.ReLU(), nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU(True),
+        nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(100, 20), nn.ReLU(), nn.Linear(20, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["linf", "l2"])
+def test_neurons_that_share_a_way_back_have_the_bounds_of_ways_of_their_own(kind: str) -> None:
+    module = drawn(narrow(), 4)
+    images, labels = uniform(5, 9, 1, 20, 18), torch.arange(9) % 3
+    ball = ball_of(kind, images, 0.1 if kind == "linf" else 1.0)
+    supports = Supports(module, images[:1])
+    assert [supports.of(level) is not None for level in range(4)] == [True, True, True, False]
+    alone, shared = Bounds(module, ball), Bounds(module, ball, supports=supports)
+    for ours, lone in zip(shared.layers, alone.layers, strict=True):
+        assert lone.unstable.any()
+        assert ours.low.numpy() == pytest.approx(lone.low.numpy(), abs=1e-5)
+        assert ours.high.numpy() == pytest.approx(lone.high.numpy(), abs=1e-5)
+    assert shared.margins(labels).numpy() == pytest.approx(alone.margins(labels).numpy(), abs=1e-4)
+
+
+def test_what_a_neuron_does_not_see_does_not_move_it() -> None:
+    """… and neurons of one row see no tile in common."""
+    module = drawn(narrow(), 6)
+    image = uniform(7, 1, 1, 20, 18)
+    supports = Supports(module, image)
+    still, _ = inputs(module, image)
+    for tile in range(supports.seen[0].shape[1]):
+        mask = (supports.tile == tile).view_as(image)
+        moved, _ = inputs(module, torch.where(mask, 1 - image, image))
+        for seen, before, after in zip(supports.seen, still, moved, strict=True):
+            unseen = seen[:, tile] == 0
+            assert (before - after).flatten()[unseen].abs().amax() < 1e-6 if unseen.any() else True
+    shares = supports.of(1)
+    assert shares is not None
+    neurons = torch.arange(len(shares.kind)).repeat(2)
+    images = torch.arange(2).repeat_interleave(len(shares.kind))
+    rows = shares.rows(images, neurons)
+    assert int(rows.amax()) + 1 <= len(neurons) / 2
+    for row in range(int(rows.amax()) + 1):
+        together = rows == row
+        assert len(images[together].unique()) == 1
+        assert int(supports.seen[1][neurons[together]].sum(0).amax()) == 1
 
 
 def test_a_guess_never_certifies_and_seldom_gives_up_too_much() -> None:

@@ -319,10 +319,16 @@ OVERWRITING = {
     "a chain": ([("Conv", "xw", "a"), ("Relu", "a", "y")], [1]),
     "the image": ([("Relu", "x", "a"), ("Add", "ax", "y")], []),
     "two read it": ([("Conv", "xw", "a"), ("Relu", "a", "b"), ("Add", "ab", "y")], []),
-    "a residual": ([("Conv", "xw", "a"), ("Conv", "aw", "b"), ("Add", "ab", "c"), ("Relu", "c", "y")], [2, 3]),
+    "a residual": (
+        [("Conv", "xw", "a"), ("Conv", "aw", "b"), ("Add", "ab", "c"), ("Relu", "c", "y")],
+        [2, 3],
+    ),
     "the second": ([("Tanh", "x", "a"), ("Conv", "aw", "b"), ("Add", "ab", "y")], [2]),
     "autograd needs it": ([("Tanh", "x", "a"), ("Relu", "a", "y")], []),
-    "a view of it": ([("Conv", "xw", "a"), ("Identity", "a", "b"), ("Relu", "a", "c"), ("Add", "bc", "y")], []),
+    "a view of it": (
+        [("Conv", "xw", "a"), ("Identity", "a", "b"), ("Relu", "a", "c"), ("Add", "bc", "y")],
+        [],
+    ),
     "a smaller one": ([("Conv", "xs", "a"), ("Add", "ax", "y")], [1]),
     "itself": ([("Conv", "xw", "a"), ("Add", "aa", "y")], []),
 }
