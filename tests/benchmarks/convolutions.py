@@ -1,6 +1,6 @@
-"""The gradient of a first convolution: torch's own against that in blocks of pixels, in turn.
+"""Gradients of convolutions in what they are given: torch's own against the lean ones, in turn.
 
-python tests/benchmarks/first_convolution.py [--threads N] [--rounds N]
+python tests/benchmarks/convolutions.py [--threads N] [--rounds N]
 """
 
 from __future__ import annotations
@@ -19,28 +19,33 @@ from classrob.heap import keep_freed_memory
 
 #: Where it stands: channels, filters, kernel, stride, padding, pixels along a side, images.
 LAYERS = {
-    "mnist-convex": (1, 16, 4, 2, 1, 28, 128),
-    "LeNet": (1, 32, 5, 1, 2, 28, 128),
-    "cifar10-resnet-2b": (3, 8, 3, 2, 1, 32, 128),
-    "a ResNet for CIFAR-10": (3, 16, 3, 1, 1, 32, 128),
-    "a ResNet for CIFAR-10, wide": (3, 64, 3, 1, 1, 32, 128),
-    "a ResNet for ImageNet": (3, 64, 7, 2, 3, 224, 8),
-    "a vision transformer": (3, 192, 16, 16, 0, 224, 8),
+    "the first of mnist-convex": (1, 16, 4, 2, 1, 28, 128),
+    "the first of LeNet": (1, 32, 5, 1, 2, 28, 128),
+    "the first of cifar10-resnet-2b": (3, 8, 3, 2, 1, 32, 128),
+    "the first of a ResNet for CIFAR-10": (3, 16, 3, 1, 1, 32, 128),
+    "the first of a wide ResNet for CIFAR-10": (3, 64, 3, 1, 1, 32, 128),
+    "the first of a ResNet for ImageNet": (3, 64, 7, 2, 3, 224, 8),
+    "the first of a vision transformer": (3, 192, 16, 16, 0, 224, 8),
+    "the second of cifar10-resnet-2b": (8, 16, 3, 2, 1, 16, 128),
+    "a shortcut of cifar10-resnet-2b": (8, 16, 1, 2, 0, 16, 128),
+    "a shortcut of a ResNet for CIFAR-10": (16, 32, 1, 2, 0, 32, 128),
+    "a shortcut of a ResNet-18 for ImageNet": (64, 128, 1, 2, 0, 56, 8),
+    "a shortcut of a ResNet-50 for ImageNet": (512, 1024, 1, 2, 0, 28, 8),
 }
 
 
 def layer(
-    images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, blocked: bool
+    images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, lean: bool
 ) -> Callable[[], Any]:
     """What computes the gradient in the images; the forward pass, the same for both, is done."""
-    with LeanConvolutions() if blocked else nullcontext():
+    with LeanConvolutions() if lean else nullcontext():
         found = F.conv2d(images, weight, None, stride, padding)
     back = torch.randn_like(found)
     return lambda: torch.autograd.grad(found, images, back, retain_graph=True)
 
 
 def main() -> None:
-    """One row a layer: milliseconds of both, and blocked over torch's own, round by round."""
+    """One row a layer: milliseconds of both, and lean over torch's own, round by round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=11)
@@ -51,17 +56,17 @@ def main() -> None:
         images = torch.rand(n, channels, side, side).requires_grad_()
         weight = torch.randn(filters, channels, kernel, kernel)
         ways = {
-            name: layer(images, weight, stride, padding, blocked)
-            for name, blocked in (("torch", False), ("blocked", True))
+            name: layer(images, weight, stride, padding, lean)
+            for name, lean in (("torch", False), ("lean", True))
         }
         seconds, _ = in_turn(ways, arguments.rounds)
         say(
-            "first convolution",
+            "convolution",
             where=where,
             images=n,
             threads=arguments.threads,
             **{name: spread(1e3 * one for one in found) for name, found in seconds.items()},
-            ratio=over(seconds["blocked"], seconds["torch"]),
+            ratio=over(seconds["lean"], seconds["torch"]),
         )
 
 
