@@ -130,6 +130,7 @@ class Bounds:
 
     def _bound(self, pre: Tensor, images: Tensor, neurons: Tensor, sign: Tensor, cut: int = 0) -> Tensor:
         """Lower bounds of some neurons times their `sign`, [r]; `images` ascend."""
+        sign = sign.to(pre.dtype)
         found = torch.empty_like(sign)
         if not len(images):
             return found
