@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from classrob.convolutions import LeanConvolutions
 from classrob.errors import StudyError
@@ -145,14 +146,17 @@ def _lean(classifier: Classifier, images: Tensor) -> bool:
     return lean.seen > 0 and bool((plain - other).norm() <= SAME * plain.norm())
 
 
-class _Convolutions(TorchDispatchMode):
-    """Watches how many positions the largest result of a convolution has."""
+class _Convolutions(TorchFunctionMode):
+    """Watches how many positions the largest result of a convolution has.
+
+    A mode of functions, since one of dispatch would import torch's compiler, for a second of every run.
+    """
 
     positions = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.convolution.default:
+        if func in (F.conv1d, F.conv2d, F.conv3d):
             self.positions = max(self.positions, result.shape[2:].numel())
         return result
 

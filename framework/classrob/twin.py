@@ -34,12 +34,14 @@ class Twin(nn.Module):
         """Logits of images, in the type that comes out."""
         while self.whole is not None:
             try:
-                with _Entered(self.innermost):
+                if not self.innermost:
+                    return self.whole(images.bfloat16())
+                with _Entered(innermost=True):
                     return self.whole(images)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError:
-                if self.innermost and not self.channels_last:  # it may view an activation as rows of numbers
+                if self.innermost:  # it views an activation as rows of numbers, or its calls are not seen
                     self.whole = self.whole.to(memory_format=torch.contiguous_format)
                     self.innermost = False
                 else:  # an operation mixes types: then torch chooses for each, which is slower

@@ -69,4 +69,4 @@ class Carried:
         They are of the inputs of the ReLU that `level` others are before; None: of pixels.
         """
         values = values.flatten(1)
-        return values.sum(1) if self.shares is None else values @ self.shares.inside(level)
+        return values.sum(1) if self.shares is None else values @ self.shares.inside(level).to(values.dtype)

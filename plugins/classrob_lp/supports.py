@@ -15,8 +15,8 @@ ROWS = 128
 TILES = 16
 #: A radius beside which no bias is lost to rounding.
 WIDE = 1e6
-#: Neurons of one ReLU see at most so many different sets of tiles, or none shares.
-KINDS = 1024
+#: Neurons of one ReLU see at most so many different sets of tiles, or none shares; nor where there are more of them.
+KINDS, NEURONS = 1024, 2**17
 
 
 def straight(pre: Tensor) -> Tensor:
@@ -41,7 +41,8 @@ class Supports:
     Found by letting one tile move at a time: what it reaches is where its interval is no point.
 
     Attributes:
-        seen: for every ReLU float32 [neurons, tiles], 1 where a tile reaches it; empty where intervals end.
+        seen: for every ReLU bool [neurons, tiles], where a tile reaches it, or None where there are too many neurons;
+            empty where intervals end.
     """
 
     def __init__(self, module: nn.Module, image: Tensor) -> None:
@@ -53,18 +54,19 @@ class Supports:
         count = int(self.tile.amax()) + 1
         found = [self._reached(module, image, tiles) for tiles in torch.arange(count).split(ROWS)]
         known = all(len(one) == len(found[0]) for one in found)
-        self.seen = [torch.cat(parts, 1) for parts in zip(*found, strict=True)] if known else []
+        layers = zip(*found, strict=True) if known else ()
+        self.seen = [None if parts[0] is None else torch.cat(parts, 1) for parts in layers]
         self._shares: dict[int, Shares | None] = {}
 
-    def _reached(self, module: nn.Module, image: Tensor, tiles: Tensor) -> list[Tensor]:
-        """What each of at most `ROWS` tiles reaches, [neurons, tiles] for every ReLU."""
-        found = list[Tensor]()
+    def _reached(self, module: nn.Module, image: Tensor, tiles: Tensor) -> list[Tensor | None]:
+        """What each of at most `ROWS` tiles reaches, like `seen`."""
+        found = list[Tensor | None]()
 
         def widened(pre: Tensor, box: Box | None) -> tuple[Tensor, Box | None]:
             if box is not None:
-                reached = (box.radius > 0).to(pre.dtype)
-                found.append(reached[: len(tiles)].flatten(1).T)
-                box = Box(box.middle, WIDE * reached)
+                reached = box.radius > 0
+                found.append(reached[: len(tiles)].flatten(1).T if pre[0].numel() <= NEURONS else None)
+                box = Box(box.middle, WIDE * reached.to(pre.dtype))
             return straight(pre), box
 
         rows = image.detach().repeat(ROWS, 1, 1, 1).requires_grad_()
@@ -78,41 +80,45 @@ class Supports:
     def of(self, level: int) -> Shares | None:
         """How inputs of the ReLU that `level` others are before share ways back; None where it does not pay."""
         if level not in self._shares:
-            self._shares[level] = Shares.among(self, level) if level < len(self.seen) else None
+            known = [one for one in self.seen[: level + 1] if one is not None]
+            whole = len(known) == level + 1
+            self._shares[level] = Shares.among(known, self.tile) if whole else None
         return self._shares[level]
 
 
 @final
 class Shares:
-    """Which neurons of one ReLU share a way.
+    """Which inputs of one ReLU share a way.
 
     Attributes:
         kind: int64 [neurons], alike where they see the same tiles.
+        sees: float32 [kinds, tiles], 1 for the tiles that a kind sees.
         colour: int64 [kinds]; those of one colour have no tile in common.
     """
 
-    def __init__(self, supports: Supports, kind: Tensor, sees: Tensor, colour: Tensor) -> None:
-        self.supports, self.kind, self.sees, self.colour = supports, kind, sees, colour
-        self._inside: dict[int | None, Tensor] = {}
-
-    @classmethod
-    def among(cls, supports: Supports, level: int) -> Shares | None:
-        """Those of a level; None where they would save less than half of the ways."""
-        sees, kind = supports.seen[level].unique(dim=0, return_inverse=True)
-        if len(sees) > KINDS:
-            return None
+    def __init__(self, seen: list[Tensor], tile: Tensor) -> None:
+        """`seen` of this ReLU and of all before it; `tile` of every pixel."""
+        self.seen, self.tile = seen, tile
+        sees, kind = seen[-1].unique(dim=0, return_inverse=True)
         neurons = torch.arange(len(kind), device=kind.device)
         first = torch.full_like(neurons[: len(sees)], len(kind)).scatter_reduce_(0, kind, neurons, "amin")
         order = first.argsort()  # row by row of the map: colours that are given in turn are fewest so
-        sees, kind = sees[order], order.argsort()[kind]
-        meets = sees @ sees.T > 0
-        colour = torch.full((len(sees),), -1, device=sees.device)
-        for i in range(len(sees)):
-            taken = colour[:i][meets[i, :i]]
-            free = torch.ones(i + 1, dtype=torch.bool, device=sees.device)
-            free[taken] = False
-            colour[i] = free.nonzero()[0, 0]
-        return cls(supports, kind, sees, colour) if 2 * (int(colour.amax()) + 1) <= len(sees) else None
+        self.sees, self.kind = sees[order].float(), order.argsort()[kind]
+        self.colour = torch.full((len(sees),), -1, device=sees.device)
+        self._inside: dict[int | None, Tensor] = {}
+
+    @classmethod
+    def among(cls, seen: list[Tensor], tile: Tensor) -> Shares | None:
+        """Those of a ReLU; None where they would save less than half of the ways."""
+        made = cls(seen, tile)
+        if len(made.sees) > KINDS:
+            return None
+        meets = made.sees @ made.sees.T > 0
+        for i in range(len(meets)):
+            free = torch.ones(i + 1, dtype=torch.bool, device=meets.device)
+            free[made.colour[:i][meets[i, :i]]] = False
+            made.colour[i] = free.nonzero()[0, 0]
+        return made if 2 * (int(made.colour.amax()) + 1) <= len(meets) else None
 
     def rows(self, images: Tensor, neurons: Tensor) -> Tensor:
         """int64 [r], in which row each neuron of an image goes; ascending with the image."""
@@ -133,9 +139,10 @@ class Shares:
         """
         if level not in self._inside:
             if level is None:
-                found = self.sees.T[self.supports.tile]
+                found = self.sees.T[self.tile]
             else:
-                seen = self.supports.seen[level]
-                found = ((seen @ (1 - self.sees).T == 0) & (seen.sum(1, keepdim=True) > 0)).to(seen.dtype)
+                seen = self.seen[level].float()
+                beyond = seen @ (1 - self.sees).T
+                found = ((beyond == 0) & (seen.sum(1, keepdim=True) > 0)).float()
             self._inside[level] = found
         return self._inside[level]

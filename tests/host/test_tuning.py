@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -87,3 +89,15 @@ def test_channels_go_innermost_where_it_pays_and_the_model_takes_it(
         classifier.channels_last = tuned(classifier, images, 16).channels_last
         assert classifier.channels_last == expected
         assert classifier.twin()(images).shape == (8, 2)
+
+
+def test_tuning_brings_in_no_compiler() -> None:
+    """It would take a second of every process."""
+    code = """
+import sys, torch
+from classrob.live import Classifier
+from classrob.tuning import tuned
+tuned(Classifier(torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten())), torch.rand(16, 1, 8, 8), 16)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +115,17 @@ def test_a_model_that_mixes_types_is_searched_in_those_that_torch_chooses() -> N
         assert low.module.whole is None
 
 
-@pytest.mark.parametrize(("net", "innermost"), [(Net, True), (Viewing, False)])
+def scripted() -> nn.Module:
+    """Its calls are seen by nobody."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch means to retire it
+        return nn.Sequential(torch.jit.script(net.eval()))
+
+
+@pytest.mark.parametrize(("net", "innermost"), [(Net, True), (Viewing, False), (scripted, False)])
 def test_in_bfloat16_the_channels_go_innermost_where_the_model_takes_it(
-    net: type[Net], innermost: bool
+    net: Callable[[], nn.Module], innermost: bool
 ) -> None:
     classifier, batch, _ = setting(net())
     with classifier.frozen():

@@ -250,7 +250,7 @@ def test_what_a_neuron_does_not_see_does_not_move_it() -> None:
         mask = (supports.tile == tile).view_as(image)
         moved, _ = inputs(module, torch.where(mask, 1 - image, image))
         for seen, before, after in zip(supports.seen, still, moved, strict=True):
-            unseen = seen[:, tile] == 0
+            unseen = ~seen[:, tile]
             assert (before - after).flatten()[unseen].abs().amax() < 1e-6 if unseen.any() else True
     shares = supports.of(1)
     assert shares is not None
