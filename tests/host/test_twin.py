@@ -164,8 +164,9 @@ def test_a_normalisation_works_on_images_as_they_are(precision: str) -> None:
     assert seen.is_contiguous()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_finished_rows_ride_along_and_change_nothing(channels_last: bool) -> None:
+def test_finished_rows_ride_along_and_change_nothing(channels_last: bool, precision: Any) -> None:
     """The same proposals and counts, whatever shares the batch."""
     classifier, batch, streams = setting(Net())
     classifier.channels_last = channels_last
@@ -174,7 +175,7 @@ def test_finished_rows_ride_along_and_change_nothing(channels_last: bool) -> Non
     with classifier.frozen():
         for size in (16, 48, 7, 1):
             classifier.batch_size, classifier.meter = size, Meter.of(len(batch))
-            z = PGD(steps=9, restarts=3).search(classifier, space, batch, streams, None)
+            z = PGD(steps=9, restarts=3, precision=precision).search(classifier, space, batch, streams, None)
             found.append((z, classifier.meter.backwards, classifier.meter.forwards))
     for other in found[1:]:
         for ours, theirs in zip(found[0], other, strict=True):
