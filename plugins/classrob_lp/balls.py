@@ -89,8 +89,9 @@ class LinfBall(Offsets):
         return self.project(self.rows(self.budget) * draw)
 
     def distance(self, z: Tensor) -> Tensor:
-        """The largest absolute pixel."""
-        return z.flatten(1).abs().amax(1)
+        """The largest absolute pixel; two looks at z are faster than a copy of it."""
+        rows = z.flatten(1)
+        return rows.amax(1).maximum(-rows.amin(1))
 
     def steepest(self, slope: Tensor) -> Tensor:
         """The sign of every pixel's slope."""
