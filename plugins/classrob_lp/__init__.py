@@ -45,6 +45,8 @@ def classrob_certifiers() -> list[Component]:
     """Proofs that no attack can succeed."""
     return [
         Component(
-            "crown", "classrob_lp.crown:Crown", "linear bounds of networks of affine operations and ReLUs"
+            "crown",
+            "classrob_lp.crown.certifier:Crown",
+            "linear bounds of networks of affine operations and ReLUs",
         )
     ]

@@ -25,17 +25,17 @@ from classrob.plan import conditions
 from classrob.run import run
 from classrob.study import make_study
 from classrob.tuning import limited
-from classrob_lp import bounds
 from classrob_lp.apgd import ApgdCE
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
-from classrob_lp.bounds import Bounds
-from classrob_lp.carried import Carried
-from classrob_lp.crown import Crown, certified
-from classrob_lp.drop import Drop
+from classrob_lp.crown import bounds
+from classrob_lp.crown.bounds import Bounds
+from classrob_lp.crown.carried import Carried
+from classrob_lp.crown.certifier import Crown, certified
+from classrob_lp.crown.drop import Drop
+from classrob_lp.crown.operations import in_place
+from classrob_lp.crown.supports import ROWS, Supports
+from classrob_lp.crown.traced import Box, NotTraceable, Trace
 from classrob_lp.l1 import L1Ball
-from classrob_lp.operations import in_place
-from classrob_lp.supports import ROWS, Supports
-from classrob_lp.traced import Box, NotTraceable, Trace
 
 BALLS = {"linf": LinfBall, "l2": L2Ball, "l1": L1Ball}
 SHAPE = (2, 4, 4)

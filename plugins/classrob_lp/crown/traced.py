@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from classrob_lp.operations import (
+from classrob_lp.crown.operations import (
     ADDITIVE,
     FIRST,
     METADATA,

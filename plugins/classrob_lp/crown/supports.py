@@ -7,7 +7,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from classrob_lp.traced import Box, Trace
+from classrob_lp.crown.traced import Box, Trace
 
 #: Rows that a network runs on.
 ROWS = 128

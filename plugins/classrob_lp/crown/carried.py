@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from classrob_lp.supports import ROWS, Shares
+from classrob_lp.crown.supports import ROWS, Shares
 
 
 class BySign(NamedTuple):

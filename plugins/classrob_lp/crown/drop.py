@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
-from classrob_lp.carried import BySign, Carried
+from classrob_lp.crown.carried import BySign, Carried
+from classrob_lp.crown.traced import Box, NotTraceable
 from classrob_lp.hyperplane import farthest
 from classrob_lp.l1 import L1Ball
-from classrob_lp.traced import Box, NotTraceable
 
 BALLS = "the threat is no ball of linf, l2 or l1"
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from classrob.convolutions import LeanConvolutions
 from classrob_lp.balls import LinfBall, Offsets
-from classrob_lp.carried import Carried
-from classrob_lp.drop import Drop, around
+from classrob_lp.crown.carried import Carried
+from classrob_lp.crown.drop import Drop, around
+from classrob_lp.crown.relaxed import Lines, Passing, relaxed, undecided
+from classrob_lp.crown.supports import ROWS, Supports
+from classrob_lp.crown.traced import Box, NotTraceable, Trace
 from classrob_lp.l1 import L1Ball
-from classrob_lp.relaxed import Lines, Passing, relaxed, undecided
-from classrob_lp.supports import ROWS, Supports
-from classrob_lp.traced import Box, NotTraceable, Trace
 
 #: So many ReLUs back a function is carried first; only where that leaves a sign open it goes to the image.
 SHORT = 3

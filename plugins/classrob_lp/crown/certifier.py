@@ -17,12 +17,12 @@ from classrob.live import Batch, Classifier
 from classrob.parts import Certifier
 from classrob.space import Space
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
-from classrob_lp.bounds import Bounds
-from classrob_lp.drop import BALLS
-from classrob_lp.examined import examine
+from classrob_lp.crown.bounds import Bounds
+from classrob_lp.crown.drop import BALLS
+from classrob_lp.crown.examined import examine
+from classrob_lp.crown.supports import ROWS, Supports
+from classrob_lp.crown.traced import NotTraceable, refuse_hidden
 from classrob_lp.l1 import L1Ball
-from classrob_lp.supports import ROWS, Supports
-from classrob_lp.traced import NotTraceable, refuse_hidden
 
 
 @final

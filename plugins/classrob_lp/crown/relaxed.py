@@ -11,7 +11,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from classrob_lp.carried import BySign, Carried
+from classrob_lp.crown.carried import BySign, Carried
 
 
 @final

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from classrob_lp.supports import ROWS, straight
-from classrob_lp.traced import Box, NotTraceable, Trace
+from classrob_lp.crown.supports import ROWS, straight
+from classrob_lp.crown.traced import Box, NotTraceable, Trace
 
 MIXES = "it does not treat images one by one"
 
