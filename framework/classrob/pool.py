@@ -68,14 +68,9 @@ class Pool:
             others = logits.scatter(1, self.labels[:, None], -torch.inf)
             self.aims = others.argsort(1, descending=True)[:, : min(targets, logits.shape[1] - 1)]
 
-    def live(self, index: Tensor, idle: int = 0) -> Live:
-        """The rows at work at some positions; the last `idle` only fill the network's last places."""
-        return Live(self, index, idle)
-
-    def idle(self, rows: int) -> int:
-        """How many rows more fill the network's last places, which cost less than a copy of all with padding."""
-        places = -rows % ROWS
-        return places if rows and rows + places <= self.classifier.most else 0
+    def live(self, index: Tensor) -> Live:
+        """The rows at work at some positions."""
+        return Live(self, index)
 
     def hand_on(self, index: Tensor, z: Tensor) -> None:
         """Where walks ended; kept for the samples that nothing was found for."""
@@ -118,7 +113,7 @@ class Live:
 
     last_logits: Tensor
 
-    def __init__(self, pool: Pool, index: Tensor, idle: int = 0) -> None:
+    def __init__(self, pool: Pool, index: Tensor) -> None:
         self.pool, self.index = pool, index
         self.classifier, self.space, self.labels = (
             pool.classifier,
@@ -128,7 +123,6 @@ class Live:
         self.restart = pool.restart[index]
         self.nearest = pool.nearest[index]
         self.done = pool.done[index]
-        self.done[len(index) - idle :] = True
         self.age = torch.where(self.done, 0, pool.age[index])  # a finished row is of an age that steps know
         self.finished = 0
         self.at_work()
@@ -237,11 +231,18 @@ class Live:
         self.at_work()
 
     def staying(self, fresh: int) -> Tensor:
-        """int64: the rows that still search, and as many finished ones as fill the network's last places."""
+        """int64: the rows that still search, and as many finished ones as fill the network's last places.
+
+        It is called on a multiple of `ROWS` rows; a finished row that rides along costs less than padding.
+        """
         rows = self.open().nonzero()[:, 0]
         self.pool.age[self.index[rows]] = self.age[rows]
+        if not len(rows) + fresh:
+            return rows
+        count = len(rows) + fresh
+        places = -count % ROWS if count + -count % ROWS <= self.pool.classifier.most else 0
         over = self.done & self.pool.done[self.index]  # not those that wait for another walk
-        riders = over.nonzero()[: self.pool.idle(len(rows) + fresh), 0]
+        riders = over.nonzero()[:places, 0]
         return torch.cat([rows, riders])
 
     def at_work(self) -> None:

@@ -82,11 +82,7 @@ class StepwiseAttack(Attack):
                 if not len(index) + len(fresh):
                     pool.release()
                     return pool.answer
-                index = torch.cat([index, fresh])
-                if idle := pool.idle(len(index)):
-                    padded = torch.arange(len(index) + idle, device=index.device).clamp_(max=len(index) - 1)
-                    index, state = index[padded], {k: v[padded] for k, v in state.items()}
-                live = pool.live(index, idle)
+                live = pool.live(torch.cat([index, fresh]))
             state = self.step(live, state)
             live.grow()
             if (worn := live.open() & (live.age >= self.steps)).any():
