@@ -55,9 +55,9 @@ class Carried:
             torch.mul(slope[run], factor.mean[image], out=found[run]).addcmul_(size[run], factor.lean[image])
         return found
 
-    def products(self, slope: Tensor, factor: BySign, level: int | None) -> Tensor:
-        """The inner product of every function with a factor, like `taken`; `level` as in `sums`."""
-        slope, size = slope.flatten(1), slope.flatten(1).abs()
+    def products(self, slope: Tensor, size: Tensor, factor: BySign, level: int | None) -> Tensor:
+        """The inner products of functions with coefficients as in `times`, like `taken`; `level` as in `sums`."""
+        slope, size = slope.flatten(1), size.flatten(1)
         mean, lean = factor.mean.flatten(1), factor.lean.flatten(1)
         if self.shares is not None:
             return self.sums(self.times(slope, size, BySign(mean, lean)), level)

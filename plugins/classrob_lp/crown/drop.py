@@ -42,9 +42,9 @@ class Drop:
             case L2Ball():
                 norm = carried.sums(slope.square(), None).sqrt()
                 most = norm * budget.reshape(-1, *[1] * (norm.ndim - 1))
-                return carried.products(slope, self.alone, None).minimum(most)
+                return carried.products(slope, slope.abs(), self.alone, None).minimum(most)
             case _:
-                return carried.products(slope, self.alone, None)
+                return carried.products(slope, slope.abs(), self.alone, None)
 
 
 def around(ball: Offsets) -> Box:

@@ -68,11 +68,9 @@ class _Relaxed(torch.autograd.Function):
             return (None,) * 4
         lines: Lines = ctx.lines
         carried: Carried = ctx.passing.carried
-        if ctx.index < carried.cut:
-            carried.take(carried.products(slope, lines.closed, ctx.index))
-            return (None,) * 4
-        carried.take(carried.products(slope, lines.lost, ctx.index))
-        return carried.times(slope, slope.abs(), lines.slope), None, None, None
+        size, closed = slope.abs(), ctx.index < carried.cut
+        carried.take(carried.products(slope, size, lines.closed if closed else lines.lost, ctx.index))
+        return None if closed else carried.times(slope, size, lines.slope), None, None, None
 
 
 def relaxed(pre: Tensor, lines: Lines, passing: Passing, index: int) -> Tensor:
