@@ -264,6 +264,22 @@ def test_what_a_neuron_does_not_see_does_not_move_it() -> None:
         assert int(supports.seen[1][neurons[together]].sum(0).amax()) == 1
 
 
+def test_none_shares_a_way_behind_a_relu_of_which_nothing_is_known() -> None:
+    """A sum with a factor has no interval; the ReLU of another branch keeps its place behind it."""
+    module = drawn(
+        Lambda(
+            lambda x, f, g: g((torch.add(f(x), x, alpha=0.5).relu() + f(x).relu()).flatten(1)),
+            nn.Conv2d(1, 1, 3, 1, 1),
+            nn.Linear(360, 3),
+        ),
+        3,
+    )
+    supports = Supports(module, uniform(2, 1, 1, 20, 18))
+    assert [one is None for one in supports.seen] == [True, False]
+    assert supports.of(0) is None
+    assert supports.of(1) is None
+
+
 def test_a_guess_never_certifies_and_seldom_gives_up_too_much() -> None:
     """Where all margins are bounded above 0 by their own bounds, and nowhere else, an image may be certified."""
     module = drawn(NETS["residual"](), 3)

@@ -41,8 +41,8 @@ class Supports:
     Found by letting one tile move at a time: what it reaches is where its interval is no point.
 
     Attributes:
-        seen: for every ReLU bool [neurons, tiles], where a tile reaches it, or None where there are too many neurons;
-            empty where intervals end.
+        seen: for every ReLU bool [neurons, tiles], where a tile reaches it; None where there are too many neurons, or
+            its inputs have no intervals.
     """
 
     def __init__(self, module: nn.Module, image: Tensor) -> None:
@@ -63,7 +63,9 @@ class Supports:
         found = list[Tensor | None]()
 
         def widened(pre: Tensor, box: Box | None) -> tuple[Tensor, Box | None]:
-            if box is not None:
+            if box is None:
+                found.append(None)
+            else:
                 reached = box.radius > 0
                 found.append(reached[: len(tiles)].flatten(1).T if pre[0].numel() <= NEURONS else None)
                 box = Box(box.middle, WIDE * reached.to(pre.dtype))
