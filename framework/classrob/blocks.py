@@ -20,6 +20,9 @@ from torch.nn import functional as F
 #: Pixels along one side of a block: of an image of one channel, and of more.
 SIDE_OF_ONE, SIDE = 4, 2
 
+#: More channels than these are no colours; they lie as those of the coefficients do.
+FEW = 4
+
 #: So many pixels of a block are written one after the other, more at once; either is the faster way there.
 PLANES = 4
 
@@ -30,11 +33,13 @@ def image_slope(
     size: tuple[int, int],
     stride: tuple[int, int],
     padding: tuple[int, int],
+    dtype: torch.dtype,
 ) -> Tensor:
     """The gradient in images [n, c, h, w] of a size, of a convolution whose result has the gradient `slope`.
 
     Args:
-        slope: [n, o, …]. weight: [o, c, …]. stride, padding: along the height and the width.
+        slope: [n, o, …]. weight: [o, c, …], of the same type. stride, padding: along the height and the width.
+        dtype: of the images. More channels than `FEW` lie as those of `slope` do.
     """
     channels = weight.shape[1]
     down, across = (
@@ -44,19 +49,24 @@ def image_slope(
     # Taps that no weight belongs to read the zero that is put behind the last row and column.
     padded = F.pad(weight, (0, 1, 0, 1))
     kernel = padded[:, :, down.taps.to(weight.device)][..., across.taps.to(weight.device)]
-    kernel = kernel.permute(1, 2, 4, 0, 3, 5).flatten(0, 2)
+    within = slope.stride(1) == 1 and channels > FEW
+    kernel = kernel.permute(*((2, 4, 1) if within else (1, 2, 4)), 0, 3, 5).flatten(0, 2)
     spare = (*across.spare, *down.spare)
     margin = (down.spare[0], across.spare[0])
     if spare != (margin[1], margin[1], margin[0], margin[0]) or min(margin) < 0:
         slope, margin = F.pad(slope, spare), (0, 0)
     blocks = F.conv2d(slope, kernel, None, (down.step, across.step), margin)
     n, _, rows, columns = blocks.shape
+    if within:
+        pixels = blocks.permute(0, 2, 3, 1).reshape(n, rows, columns, down.side, across.side, channels)
+        pixels = pixels.transpose(2, 3).reshape(n, rows * down.side, columns * across.side, channels)
+        return pixels.permute(0, 3, 1, 2)[:, :, : size[0], : size[1]].to(dtype)
     pixels = blocks.view(n, channels, down.side, across.side, rows, columns)
     shape = (n, channels, rows * down.side, columns * across.side)
     if down.side * across.side > PLANES:
-        images = pixels.permute(0, 1, 4, 2, 5, 3).reshape(shape)
+        images = pixels.permute(0, 1, 4, 2, 5, 3).reshape(shape).to(dtype)
     else:
-        images = blocks.new_empty(shape)
+        images = blocks.new_empty(shape, dtype=dtype)
         for y, x in product(range(down.side), range(across.side)):
             images[:, :, y :: down.side, x :: across.side] = pixels[:, :, y, x]
     return images[:, :, : size[0], : size[1]]

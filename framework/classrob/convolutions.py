@@ -1,27 +1,29 @@
-"""Gradients of convolutions in what they are given, by ways that are faster on a processor than torch's.
+"""Convolutions whose gradient in what they are given goes ways that are faster on a processor than torch's.
 
-The same products are summed in another order; the forward pass is untouched.
+The same products are summed in another order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from classrob.blocks import image_slope
+from classrob.blocks import FEW, image_slope
 
-#: Blocks of pixels pay where a convolution is given at most so many channels; and where it leaves pixels out.
-FEW, FEW_STRIDED = 4, 8
+#: Blocks of pixels pay for `FEW` channels; for so many where a convolution leaves pixels out.
+FEW_STRIDED = 8
 
 
 @final
 class LeanConvolutions(TorchFunctionMode):
     """Inside `with LeanConvolutions():` those that are given what requires a gradient pass it back faster.
+
+    The values are untouched.
 
     Attributes:
         seen: how many such convolutions there were.
@@ -33,40 +35,89 @@ class LeanConvolutions(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """One call of the network."""
-        if func is F.conv2d and (result := _lean(*args, **(kwargs or {}))) is not None:
+        kwargs = kwargs or {}
+        if func is F.conv2d and (call := Convolution.of(*args, **kwargs)) and call.images.requires_grad:
             self.seen += 1
-            return result
-        return func(*args, **(kwargs or {}))
+            return call.lean()
+        return func(*args, **kwargs)
 
 
-def _lean(
-    input: Tensor,  # noqa: A002 (conv2d's own names, by which it may be called)
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: int | Sequence[int] = 1,
-    padding: str | int | Sequence[int] = 0,
-    dilation: int | Sequence[int] = 1,
-    groups: int = 1,
-) -> Tensor | None:
-    """conv2d with another gradient in its input; None where there is none that is faster."""
-    if not input.requires_grad or input.ndim != 4 or input.device.type != "cpu" or groups != 1:
-        return None
-    constant = not weight.requires_grad and (bias is None or not bias.requires_grad)
-    if not constant or isinstance(padding, str) or _pair(dilation) != (1, 1):
-        return None
-    steps, margins = _pair(stride), _pair(padding)
-    points = weight.shape[2:] == (1, 1) and max(steps) > 1 and max(margins) == 0
-    if not points and weight.shape[1] > (FEW_STRIDED if min(steps) > 1 else FEW):
-        return None
-    return _Lean.apply(input, weight, bias, steps, margins, points)  # pyright: ignore[reportReturnType]
+class Convolution(NamedTuple):
+    """A call of conv2d with constant weights, whose gradient in the images has a faster way.
+
+    `points`: it looks at single pixels, of which it leaves some out.
+    """
+
+    images: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    points: bool
+
+    @classmethod
+    def of(
+        cls,
+        input: Tensor,  # noqa: A002 (conv2d's own names, by which it may be called)
+        weight: Tensor,
+        bias: Tensor | None = None,
+        stride: int | Sequence[int] = 1,
+        padding: str | int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+    ) -> Convolution | None:
+        """Such a call; None where no way is faster."""
+        if input.ndim != 4 or input.device.type != "cpu" or groups != 1:
+            return None
+        constant = not weight.requires_grad and (bias is None or not bias.requires_grad)
+        if not constant or isinstance(padding, str) or _pair(dilation) != (1, 1):
+            return None
+        steps, margins = _pair(stride), _pair(padding)
+        points = weight.shape[2:] == (1, 1) and max(steps) > 1 and max(margins) == 0
+        if not points and weight.shape[1] > (FEW_STRIDED if min(steps) > 1 else FEW):
+            return None
+        return cls(input, weight, bias, steps, margins, points)
+
+    def lean(self) -> Tensor:
+        """The result as torch computes it; its gradient goes the faster way."""
+        return cast(Tensor, _Lean.apply(*self, False, None, None))
+
+    def leaner(self, offset: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+        """The same, where the values may be rounded otherwise too.
+
+        Args:
+            offset: [1, o, …], is added to the result.
+            dtype: of the result and of what comes back, with the channels innermost; None: the images' own.
+        """
+        if self.images.requires_grad and torch.is_grad_enabled():
+            return cast(Tensor, _Lean.apply(*self, True, offset, dtype))
+        return _computed(*self, True, offset, dtype)
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
 
 
+def _computed(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    points: bool,
+    leaner: bool,
+    offset: Tensor | None,
+    dtype: torch.dtype | None,
+) -> Tensor:
+    if points and leaner and images.stride(1) != 1:
+        images, stride = images[:, :, :: stride[0], :: stride[1]], (1, 1)
+    found = F.conv2d(images, weight, bias, stride, padding)
+    found = found if offset is None else found.add_(offset)
+    return found if dtype is None else innermost(found.to(dtype))
+
+
 class _Lean(torch.autograd.Function):
-    """A convolution with constant weights; `points`: of single pixels, of which it leaves some out."""
+    """A `Convolution`; for `leaner`, `offset` and `dtype` see there."""
 
     generate_vmap_rule = True
 
@@ -78,28 +129,36 @@ class _Lean(torch.autograd.Function):
         stride: tuple[int, int],
         padding: tuple[int, int],
         points: bool,
+        leaner: bool,
+        offset: Tensor | None,
+        dtype: torch.dtype | None,
     ) -> Tensor:
-        return F.conv2d(images, weight, bias, stride, padding)
+        return _computed(images, weight, bias, stride, padding, points, leaner, offset, dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, weight, _, ctx.stride, ctx.padding, ctx.points = inputs
+        images, weight, _, ctx.stride, ctx.padding, ctx.points, *_ = inputs
         ctx.save_for_backward(weight)
         ctx.set_materialize_grads(False)
-        ctx.size = tuple(images.shape[2:])
+        ctx.size, ctx.dtype = tuple(images.shape[2:]), images.dtype
 
     @staticmethod
-    def backward(
-        ctx: Any, *grad_outputs: Tensor | None
-    ) -> tuple[Tensor | None, None, None, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         (weight,), slope = ctx.saved_tensors, grad_outputs[0]
         if slope is None:  # nothing comes back here
             found = None
         elif ctx.points:
-            found = scattered(slope, weight, ctx.size, ctx.stride)
+            found = scattered(slope, weight.to(slope.dtype), ctx.size, ctx.stride)
         else:
-            found = image_slope(slope, weight, ctx.size, ctx.stride, ctx.padding)
-        return found, None, None, None, None, None
+            found = image_slope(slope, weight.to(slope.dtype), ctx.size, ctx.stride, ctx.padding, ctx.dtype)
+        return found, *[None] * 8
+
+
+def innermost(images: Tensor) -> Tensor:
+    """Images [n, c, h, w] with the channels innermost in memory."""
+    found = torch.empty_like(images, memory_format=torch.channels_last)
+    found.permute(0, 2, 3, 1).copy_(images.permute(0, 2, 3, 1))  # faster than torch's own way to this order
+    return found
 
 
 def scattered(slope: Tensor, weight: Tensor, size: tuple[int, int], stride: tuple[int, int]) -> Tensor:

@@ -191,7 +191,7 @@ class Classifier:
     lean: bool = False
     meter: Meter | None = None
     scorer: Scorer | None = None
-    _twins: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+    _twins: dict[tuple[str, bool, bool], nn.Module] = field(default_factory=dict, repr=False)
 
     def twin(self, precision: str = "float32") -> Classifier:
         """The same model in the form that a search runs through fastest; itself where that is its own form.
@@ -199,11 +199,12 @@ class Classifier:
         A twin differs from the model by rounding, a lot of it in bfloat16. So whatever it says is a
         proposal. It counts on the same meter.
         """
-        if precision == "float32" and not self.channels_last:
+        if precision == "float32" and not self.channels_last and not self.lean:
             return self
-        if precision not in self._twins:
-            self._twins[precision] = Twin(self.module, precision, self.channels_last)
-        return replace(self, module=self._twins[precision], _twins={})
+        form = precision, self.channels_last, self.lean
+        if form not in self._twins:
+            self._twins[form] = Twin(self.module, *form)
+        return replace(self, module=self._twins[form], lean=False, _twins={})
 
     @property
     def most(self) -> int:

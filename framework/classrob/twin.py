@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast, final
 
 import torch
@@ -10,8 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from classrob.blocks import FEW
+from classrob.convolutions import Convolution, LeanConvolutions, innermost
+from classrob.scalings import Folded, Scalings
+
 #: What is called with an input and the weights of a layer.
 LAYERS = frozenset({F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__})
+#: What makes rows of numbers of an activation.
+VIEWS = frozenset({torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape})
 
 
 class Twin(nn.Module):
@@ -20,10 +27,13 @@ class Twin(nn.Module):
     In bfloat16 the channels go innermost wherever the model takes it: its kernels know no other order.
     """
 
-    def __init__(self, module: nn.Module, precision: str, channels_last: bool) -> None:
+    def __init__(self, module: nn.Module, precision: str, channels_last: bool, lean: bool = False) -> None:
         super().__init__()
-        self.low, self.channels_last = precision == "bfloat16", channels_last
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.low, self.channels_last, self.lean = precision == "bfloat16", channels_last, lean
+        if self.low or channels_last:  # else the model's own weights will do
+            module = copy.deepcopy(module).requires_grad_(False).eval()
+        self.module = module
+        self.kept = dict[int, Folded]()
         self.whole = copy.deepcopy(self.module).bfloat16() if self.low else None
         self.innermost = True
         if channels_last:
@@ -35,8 +45,9 @@ class Twin(nn.Module):
         while self.whole is not None:
             try:
                 if not self.innermost:
-                    return self.whole(images.bfloat16())
-                with _Entered(innermost=True):
+                    with self._lean(images):
+                        return self.whole(images.bfloat16())
+                with _Form(True, self._scalings(images)):
                     return self.whole(images)
             except torch.OutOfMemoryError:
                 raise
@@ -46,37 +57,80 @@ class Twin(nn.Module):
                     self.innermost = False
                 else:  # an operation mixes types: then torch chooses for each, which is slower
                     self.whole = None
+        if not self.low:
+            with _Form(self.channels_last, self._scalings(images)):
+                return self.module(images)
         with (
-            torch.autocast(images.device.type, torch.bfloat16, enabled=self.low),
-            _Entered(self.channels_last),
+            torch.autocast(images.device.type, torch.bfloat16),
+            _Form(self.channels_last, None),
+            self._lean(images),
         ):
             return self.module(images)
 
+    def _scalings(self, images: Tensor) -> Scalings | None:
+        return Scalings(images, self.kept) if self.lean and images.ndim == 4 else None
+
+    def _lean(self, images: Tensor) -> AbstractContextManager[Any]:
+        return LeanConvolutions() if self.lean and images.requires_grad else nullcontext()
+
 
 @final
-class _Entered(TorchFunctionMode):
-    """Inside `with _Entered(innermost):` a layer takes what it is given in its weights' type and order.
+class _Form(TorchFunctionMode):
+    """Inside `with _Form(innermost, scalings):` a model runs over some images in its fast form.
 
-    So what comes before the first layer, a normalisation, works on images as they are: in another order it
-    would take ten times as long.
+    A layer takes what it is given in its weights' type and order. So what comes before the first layer, a
+    normalisation, works on images as they are: in another order it would take ten times as long. Where the form is
+    lean, with `scalings`, the normalisation goes into that layer's weights, and convolutions are lean.
     """
 
-    def __init__(self, innermost: bool) -> None:
+    def __init__(self, innermost: bool, scalings: Scalings | None) -> None:
         super().__init__()
-        self.innermost = innermost
+        self.innermost, self.scalings = innermost, scalings
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """One call of the network."""
-        if func in LAYERS and len(args) > 1:
+        kwargs = kwargs or {}
+        if self.scalings is not None and self.scalings.concern(args, kwargs):
+            if (result := self.scalings.waits(func, args, kwargs)) is not None:
+                return result
+            if func is F.conv2d and (result := self._first(args, kwargs)) is not None:
+                return result
+            given = self.scalings.given
+            args, kwargs = given(func, args), dict(given(func, kwargs))
+        if func in LAYERS:
+            return self._layer(func, args, kwargs)
+        if self.innermost and func in VIEWS and args[0].requires_grad:
+            args = (_ordered(args[0]), *args[1:])
+        return func(*args, **kwargs)
+
+    def _layer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if len(args) > 1:
             x, weight, *rest = args
             if weight.dtype == torch.bfloat16:
                 x = x.to(weight.dtype)
             if self.innermost and func is F.conv2d and x.ndim == 4 and x.stride(1) != 1:
                 x = cast(Tensor, _Innermost.apply(x))
             args = (x, weight, *rest)
-        return func(*args, **(kwargs or {}))
+            if self.scalings and func is F.conv2d and (call := Convolution.of(*args, **kwargs)) is not None:
+                return call.leaner()
+        return func(*args, **kwargs)
+
+    def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """A convolution of the images themselves, or of what stands for them scaled; None where it is no such thing.
+
+        In bfloat16 its values are computed in float32: it sees three channels, for which other kernels gain nothing,
+        and a pixel's change is lost in the rounding of the pixel.
+        """
+        assert self.scalings is not None
+        call = Convolution.of(*args, **kwargs)
+        if call is None or call.weight.shape[1] > FEW:
+            return None
+        low = call.weight.dtype if call.weight.dtype != self.scalings.images.dtype else None
+        if self.innermost and low is None:
+            return None
+        return self.scalings.folded(call, low)
 
 
 class _Innermost(torch.autograd.Function):
@@ -89,7 +143,7 @@ class _Innermost(torch.autograd.Function):
 
     @staticmethod
     def forward(images: Tensor) -> Tensor:
-        return images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        return innermost(images)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -98,3 +152,26 @@ class _Innermost(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
         return grad_outputs[0].contiguous()
+
+
+def _ordered(x: Tensor) -> Tensor:
+    """x; the gradient of an activation with the channels innermost comes back in that order."""
+    return cast(Tensor, _Ordered.apply(x)) if x.ndim == 4 and x.stride(1) == 1 else x
+
+
+class _Ordered(torch.autograd.Function):
+    """Two tensors that lie in different orders take four times as long to combine."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(images: Tensor) -> Tensor:
+        return images.view_as(images)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return innermost(grad_outputs[0])

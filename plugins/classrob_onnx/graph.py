@@ -75,7 +75,8 @@ class Graph(nn.Module):
         """The output for a whole batch of the exported size, or of any where the file leaves it open."""
         kind = images.dtype if images.dtype == torch.bfloat16 else self._dtype  # a whole search in bfloat16
         values: dict[str, Tensor | None] = {"": None, self._input: images.to(kind)}
-        values |= {name: getattr(self, attribute) for name, attribute in self._held.items()}
+        held = {**self._parameters, **self._buffers}  # looked up one by one they would cost a call each
+        values |= {name: held[attribute] for name, attribute in self._held.items()}
         for node, in_place, dead in zip(self._nodes, self._overwriting, self._dead, strict=True):
             op = in_place or _OPS[node.operator]
             result = op(node, *(values[name] for name in node.inputs))

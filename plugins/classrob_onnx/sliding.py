@@ -44,10 +44,11 @@ def _padded(node: Node, x: Tensor, kernel: list[int], value: float, pool: bool) 
 
 
 def _conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    sides = weight.ndim - 2
-    x, padding = _padded(node, x, list(weight.shape[2:]), 0.0, pool=False)
+    shape = weight.shape
+    sides = len(shape) - 2
+    x, padding = _padded(node, x, list(shape[2:]), 0.0, pool=False)
     strides, dilations = node.get("strides", [1] * sides), node.get("dilations", [1] * sides)
-    return _CONV[x.ndim](x, weight, bias, strides, padding, dilations, node.get("group", 1))
+    return _CONV[len(shape)](x, weight, bias, strides, padding, dilations, node.get("group", 1))
 
 
 def _conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -23,7 +23,18 @@ HOST = ROOT / "framework" / "classrob"
 
 #: Law 1: data flows downwards through these rooms, so imports only ever point upwards in this list.
 FLOW = (
-    ("errors", "component", "streams", "images", "costs", "heap", "blocks", "convolutions", "twin"),
+    (
+        "errors",
+        "component",
+        "streams",
+        "images",
+        "costs",
+        "heap",
+        "blocks",
+        "convolutions",
+        "scalings",
+        "twin",
+    ),
     ("space", "live", "scorer", "records", "packing", "columnar", "table", "fields", "environment"),
     ("decoder",),
     ("statistics",),

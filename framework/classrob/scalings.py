@@ -1,0 +1,179 @@
+"""Images that are scaled channel by channel: that waits for the convolution behind it, and goes into its weights.
+
+A normalisation is two passes through memory forwards and one back, of which a small network's gradient feels every
+one. The same products are summed in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from classrob.convolutions import Convolution
+
+#: What a call of each function does to its first argument by its second.
+_KINDS: Mapping[Any, str] = {
+    getattr(owner, name + place): name
+    for name in ("add", "sub", "mul", "div")
+    for owner, place in ((torch, ""), (Tensor, ""), (Tensor, "_"))
+}
+_SEVERAL = frozenset({list, tuple, torch.Size})
+#: What tells nothing of a tensor's values.
+_METADATA = frozenset(
+    {Tensor.size, Tensor.dim, Tensor.__len__, Tensor.is_floating_point, Tensor.is_contiguous}
+) | {
+    getattr(Tensor, name).__get__
+    for name in ("shape", "ndim", "dtype", "device", "layout", "requires_grad", "is_cuda", "is_leaf")
+}
+
+
+class Scaled(NamedTuple):
+    """What stands for scale · images + shift; `scale` and `shift` [c] are None for 1 and 0."""
+
+    stand_in: Tensor
+    scale: Tensor | None
+    shift: Tensor | None
+
+
+class Folded(NamedTuple):
+    """A convolution of scaled images, as one of the images."""
+
+    call: Convolution
+    scaled: Scaled
+    version: int
+    weight: Tensor
+    bias: Tensor | None
+    offset: Tensor | None
+
+    @classmethod
+    def of(cls, call: Convolution, scaled: Scaled) -> Folded:
+        """The scale goes into the weights, and the shift into an offset [1, o, …]."""
+        images, (_, scale, shift) = call.images, scaled
+        weight = call.weight.to(images.dtype).contiguous()  # their order decides that of the result
+        bias, offset = call.bias if call.bias is None else call.bias.to(weight.dtype), None
+        if shift is not None:  # beyond the border it stays 0
+            constant = shift[:, None, None].expand(1, *images.shape[1:])
+            offset, bias = F.conv2d(constant, weight, bias, call.stride, call.padding), None
+        if scale is not None:
+            weight = weight * scale[:, None, None]
+        nothing = images.detach()[:0]  # of the images, only the shape is to be remembered
+        return cls(call._replace(images=nothing), scaled, call.weight._version, weight, bias, offset)
+
+    def serves(self, call: Convolution, scaled: Scaled) -> bool:
+        """Is it still the same call?"""
+        mine = self.call
+        return (
+            mine.weight is call.weight
+            and mine.bias is call.bias
+            and self.version == call.weight._version
+            and mine[3:] == call[3:]
+            and mine.images.shape[1:] == call.images.shape[1:]
+            and mine.images.dtype == call.images.dtype
+            and all(_same(*pair) for pair in zip(self.scaled[1:], scaled[1:], strict=True))
+        )
+
+
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other if one is None or other is None else one.equal(other)
+
+
+@final
+class Scalings:
+    """What is done to some images [n, c, h, w], channel by channel, before they come to a convolution.
+
+    A tensor that stands for scaled images holds the images themselves. Whatever looks at its values but a
+    convolution is given the scaled ones first.
+
+    Args:
+        kept: the convolutions of earlier calls, by their weights.
+    """
+
+    def __init__(self, images: Tensor, kept: dict[int, Folded]) -> None:
+        self.images, self.kept = images, kept
+        self._waiting = {id(images): Scaled(images, None, None)}
+        self._done: dict[int, Tensor] = {}
+
+    def concern(self, args: Iterable[Any], kwargs: Mapping[str, Any] | None = None) -> bool:
+        """Is a call given any of the images, or what stands for them scaled?"""
+        for one in args:
+            if id(one) in self._waiting or (type(one) in _SEVERAL and self.concern(one)):
+                return True
+        return bool(kwargs) and self.concern(kwargs.values())
+
+    def waits(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+        """What stands for the result of one more scaling; None where a call is none."""
+        known = self._waiting.get(id(args[0])) if args else None
+        if known is None or kwargs or len(args) != 2:
+            return None
+        if func is Tensor.to and args[1] == self.images.dtype:
+            return known.stand_in
+        by = self._channels(args[1]) if func in _KINDS else None
+        if by is None:
+            return None
+        _, scale, shift = known
+        match _KINDS[func]:
+            case "add":
+                shift = by if shift is None else shift + by
+            case "sub":
+                shift = -by if shift is None else shift - by
+            case "mul":
+                scale, shift = by if scale is None else scale * by, None if shift is None else shift * by
+            case _:
+                scale, shift = 1 / by if scale is None else scale / by, None if shift is None else shift / by
+        in_place = func.__name__.endswith("_")
+        stand_in = known.stand_in if in_place else self.images.view_as(self.images)
+        self._waiting[id(stand_in)] = Scaled(stand_in, scale, shift)
+        return stand_in
+
+    def folded(self, call: Convolution, dtype: torch.dtype | None) -> Tensor | None:
+        """A convolution of scaled images as one of the images; None where it is given anything else.
+
+        `dtype` is as in `Convolution.leaner`. The weights may be of another type than the images.
+        """
+        known = self._waiting.get(id(call.images))
+        if known is None:
+            return None
+        call = call._replace(images=self.images)
+        if (kept := self.kept.get(id(call.weight))) is None or not kept.serves(call, known):
+            kept = self.kept[id(call.weight)] = Folded.of(call, known)
+        return call._replace(weight=kept.weight, bias=kept.bias).leaner(kept.offset, dtype)
+
+    def given(self, func: Any, value: Any) -> Any:
+        """Arguments of a call with the scaled images in place of what stands for them."""
+        if func in _METADATA:
+            return value
+        match value:
+            case Tensor() if id(value) in self._waiting:
+                return self._scaled(value)
+            case list() | tuple() if any(isinstance(one, Tensor | list | tuple) for one in value):
+                return type(value)(self.given(func, one) for one in value)
+            case dict():
+                return {key: self.given(func, one) for key, one in value.items()}
+        return value
+
+    def _scaled(self, stand_in: Tensor) -> Tensor:
+        """Computed once, so that whoever writes into it does so for all."""
+        if stand_in is self.images and self._waiting[id(stand_in)][1:] == (None, None):
+            return stand_in
+        if id(stand_in) not in self._done:
+            _, scale, shift = self._waiting[id(stand_in)]
+            scale = self.images.new_ones(1) if scale is None else scale
+            shift = self.images.new_zeros(1) if shift is None else shift
+            self._done[id(stand_in)] = torch.addcmul(shift[:, None, None], self.images, scale[:, None, None])
+        return self._done[id(stand_in)]
+
+    def _channels(self, value: Any) -> Tensor | None:
+        """A number, or a constant that has one a channel, as [c] or [1]; None where it is no such thing."""
+        if isinstance(value, int | float):
+            return self.images.new_full((1,), value)
+        if not isinstance(value, Tensor) or value.requires_grad or not value.is_floating_point():
+            return None
+        if value.numel() != 1 and value.shape[-3:] != (self.images.shape[1], 1, 1):
+            return None
+        if value.ndim > 4 or value.numel() > self.images.shape[1]:
+            return None
+        return value.detach().flatten().to(self.images)
