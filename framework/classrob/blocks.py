@@ -56,20 +56,37 @@ def image_slope(
     if spare != (margin[1], margin[1], margin[0], margin[0]) or min(margin) < 0:
         slope, margin = F.pad(slope, spare), (0, 0)
     blocks = F.conv2d(slope, kernel, None, (down.step, across.step), margin)
+    lay = _within if within else _pairs if slope.stride(1) == 1 and across.side == 2 else _planes
+    return lay(blocks, channels, down.side, across.side, dtype)[:, :, : size[0], : size[1]]
+
+
+def _planes(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.dtype) -> Tensor:
+    """Blocks [n, channels · down · across, rows, columns] as images."""
     n, _, rows, columns = blocks.shape
-    if within:
-        pixels = blocks.permute(0, 2, 3, 1).reshape(n, rows, columns, down.side, across.side, channels)
-        pixels = pixels.transpose(2, 3).reshape(n, rows * down.side, columns * across.side, channels)
-        return pixels.permute(0, 3, 1, 2)[:, :, : size[0], : size[1]].to(dtype)
-    pixels = blocks.view(n, channels, down.side, across.side, rows, columns)
-    shape = (n, channels, rows * down.side, columns * across.side)
-    if down.side * across.side > PLANES:
-        images = pixels.permute(0, 1, 4, 2, 5, 3).reshape(shape).to(dtype)
-    else:
-        images = blocks.new_empty(shape, dtype=dtype)
-        for y, x in product(range(down.side), range(across.side)):
-            images[:, :, y :: down.side, x :: across.side] = pixels[:, :, y, x]
-    return images[:, :, : size[0], : size[1]]
+    pixels = blocks.view(n, channels, down, across, rows, columns)
+    shape = (n, channels, rows * down, columns * across)
+    if down * across > PLANES:
+        return pixels.permute(0, 1, 4, 2, 5, 3).reshape(shape).to(dtype)
+    images = blocks.new_empty(shape, dtype=dtype)
+    for y, x in product(range(down), range(across)):
+        images[:, :, y::down, x::across] = pixels[:, :, y, x]
+    return images
+
+
+def _pairs(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.dtype) -> Tensor:
+    """The same where the channels are innermost: two pixels side by side, moved as if they were a complex number."""
+    n, _, rows, columns = blocks.shape
+    pixels = blocks.permute(0, 2, 3, 1).to(dtype).reshape(n, rows, columns, channels, down, across)
+    images = torch.view_as_complex(pixels.contiguous()).permute(0, 3, 1, 4, 2).contiguous()
+    return torch.view_as_real(images).reshape(n, channels, rows * down, columns * across)
+
+
+def _within(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.dtype) -> Tensor:
+    """Blocks [n, down · across · channels, rows, columns] as images, the channels innermost in both."""
+    n, _, rows, columns = blocks.shape
+    pixels = blocks.permute(0, 2, 3, 1).reshape(n, rows, columns, down, across, channels)
+    pixels = pixels.transpose(2, 3).reshape(n, rows * down, columns * across, channels)
+    return pixels.permute(0, 3, 1, 2).to(dtype)
 
 
 @final

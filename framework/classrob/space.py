@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from classrob.live import Classifier
 
 #: So many numbers of a tensor are worked on at a time, where there is a cache to stay in.
-CACHED = 100_000
+CACHED = 200_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +64,22 @@ class Space(ABC):
     def steepest(self, slope: Tensor) -> Tensor:
         """The direction of distance 1 that climbs fastest along `slope`; 0 where the slope is 0."""
 
+    def project_(self, z: Tensor) -> Tensor:
+        """`project` where nobody needs z any more: what is returned may lie in its memory."""
+        return self.project(z)
+
     @final
-    def move(self, z: Tensor, slope: Tensor, length: float | Tensor) -> Tensor:
-        """z moved uphill along `slope` by `length` budgets (a number, or [n]), then projected."""
+    @torch.no_grad()
+    def move(self, z: Tensor, slope: Tensor, length: float | Tensor, out: Tensor | None = None) -> Tensor:
+        """z moved uphill along `slope` by `length` budgets (a number, or [n]), then projected.
+
+        `out`, like z, is where the result will lie, if anywhere in particular.
+        """
         step = (self.budget * length).reshape(-1, *[1] * (z.ndim - 1))
-        if len(self.parts) == 1:
-            return self.project(torch.addcmul(z, step, self.steepest(slope)))
-        moved = torch.empty_like(z)
+        moved = torch.empty_like(z) if out is None else out
         for rows, part in self.parts:
-            moved[rows] = part.project(torch.addcmul(z[rows], step[rows], part.steepest(slope[rows])))
+            place = moved[rows]
+            settle(place, part.project_(torch.addcmul(z[rows], step[rows], part.steepest(slope[rows]), out=place)))
         return moved
 
     @final
@@ -103,6 +110,12 @@ class Space(ABC):
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         rows = {k: _selected(v, index) for k, v in fields.items() if isinstance(v, Tensor | tuple)}
         return dataclasses.replace(self, **rows)
+
+
+def settle(place: Tensor, value: Tensor) -> None:
+    """Bring a value to its place, unless it lies there already."""
+    if value.data_ptr() != place.data_ptr():
+        place.copy_(value)
 
 
 def _selected(value: Any, index: Tensor | slice) -> Any:

@@ -83,6 +83,11 @@ class LinfBall(Offsets):
         low, high = self._reach
         return z.maximum(low).minimum(high)  # several times faster than a clamp between tensors
 
+    def project_(self, z: Tensor) -> Tensor:
+        """The same in place; what is in the processor's cache stays there."""
+        low, high = self._reach
+        return torch.minimum(torch.maximum(z, low, out=z), high, out=z)
+
     def start(self, streams: Streams) -> Tensor:
         """Uniform in the ball, then into the box."""
         draw = 2.0 * streams.uniform(*self.images.shape[1:]) - 1.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from classrob.search import State
-from classrob.space import Space
+from classrob.space import Space, settle
 
 #: Share of the move that is new; the rest repeats the last one. The first step has nothing to repeat.
 NEW = 0.75
@@ -74,13 +74,14 @@ def step(space: Space, age: Tensor, steps: int, state: State, slope: Tensor, val
     first = (age == 0).reshape(shape)  # nothing to repeat yet
     old, some, moved = state["old"], bool(first.any()), torch.empty_like(z)
     for rows, part in space.parts:
-        here = z[rows]
-        step = part.move(here, slope[rows], length[rows])
-        plain = step.clone() if some else step
+        here, place, plain = z[rows], moved[rows], None
+        step = part.move(here, slope[rows], length[rows], out=place)
+        if some:
+            plain = step.clone()
         # new · step + (1 − new) · z + (1 − new) · (z − old), in place
         step.mul_(NEW).add_(here, alpha=2 * (1 - NEW)).sub_(old[rows], alpha=1 - NEW)
-        repeated = part.project(step)
-        moved[rows] = torch.where(first[rows], plain, repeated) if some else repeated
+        repeated = part.project_(step)
+        settle(place, repeated if plain is None else torch.where(first[rows], plain, repeated))
     return {
         "z": moved,
         "old": z,
