@@ -62,6 +62,12 @@ class Offsets(Space):
 
     @final
     @cached_property
+    def middle(self) -> Tensor:
+        """How far each pixel is from the middle of the box, [n, c, h, w]."""
+        return self.images - 0.5
+
+    @final
+    @cached_property
     def brightest(self) -> Tensor:
         """The largest offset that the box leaves each pixel, [n, c, h, w]."""
         return 1.0 - self.images

@@ -16,18 +16,15 @@ from classrob.pool import Live
 from classrob.search import State, StepwiseAttack
 from classrob.space import Space
 from classrob_lp import hyperplane
-from classrob_lp.balls import L2Ball, LinfBall
+from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.l1 import L1Ball
 from classrob_lp.losses import targeted_margin
 
-#: A processor works on about so many numbers at a time; the tensors on the way then stay in its cache.
-CACHED = 200_000
-
 
 class Geometry(NamedTuple):
-    """What a norm decides: the shortest way `onto` planes of normals [n, d]; `dual`, of slopes [n, k, d] → [n, k]."""
+    """A ball, and what its norm decides: the shortest way `onto` planes of normals [n, d]; `dual`, of slopes [n, k, d] → [n, k]."""
 
-    images: Tensor
+    space: Offsets
     onto: Callable[[Tensor], hyperplane.Way]
     dual: Callable[[Tensor], Tensor]
 
@@ -77,33 +74,36 @@ class FAB(StepwiseAttack):
             gap = -ahead
         else:
             gap, slope = _nearest(live, state["z"], geometry)
-        moved = self._moved(live.space, geometry, state["z"], gap, slope)
+        moved = self._moved(geometry, state["z"], gap, slope)
         broken = live.logits(moved).argmax(1) != live.labels
         distance, norm, best = live.space.distance(moved), state["norm"], state["best"]
         nearer = broken & (distance < norm)
-        keep = nearer | norm.isinf()
+        keep = nearer | (norm.isinf() & (live.age + 1 >= self.steps))
         best[keep] = moved[keep]
-        share = torch.where(broken, self.beta, 1.0).reshape(-1, 1, 1, 1)
-        return {"z": moved * share, "best": best, "norm": torch.where(nearer, distance, norm)}
+        if broken.any():
+            moved[broken] *= self.beta
+        return {"z": moved, "best": best, "norm": torch.where(nearer, distance, norm)}
 
-    def _moved(self, space: Space, geometry: Geometry, z: Tensor, gap: Tensor, slope: Tensor) -> Tensor:
+    def _moved(self, geometry: Geometry, z: Tensor, gap: Tensor, slope: Tensor) -> Tensor:
         """z after a step; `gap` [n] is what the difference of logits with `slope` lacks to the boundary."""
-        rows = max(1, CACHED // z[0].numel()) if z.device.type == "cpu" else len(z)
-        parts = zip(*(t.split(rows) for t in (geometry.images, z, gap, slope)), strict=True)
-        return torch.cat([self._stepped(space, geometry, *part) for part in parts])
+        moved = torch.empty_like(z)
+        for rows, part in geometry.space.parts:
+            self._step(geometry, part, z[rows], gap[rows], slope[rows], out=moved[rows])
+        return moved
 
-    def _stepped(
-        self, space: Space, geometry: Geometry, images: Tensor, z: Tensor, gap: Tensor, slope: Tensor
-    ) -> Tensor:
-        image, offset, normal = (t.flatten(1) for t in (images, z, slope))
-        onto = geometry.onto(normal)
-        here = onto(image + offset, gap)
-        back = onto(image, gap + torch.linalg.vecdot(normal, offset))
-        near, far = (space.distance(step.view_as(z)).clamp_min(1e-8) for step in (here, back))
-        alpha = (near / (near + far)).clamp(max=self.alpha_max)[:, None]
-        moved = here.mul_(self.eta * (1.0 - alpha)).addcmul_(offset, 1.0 - alpha)
-        moved.addcmul_(back, self.eta * alpha)
-        return moved.add_(image).clamp_(0.0, 1.0).sub_(image).view_as(z)
+    def _step(
+        self, geometry: Geometry, space: Offsets, z: Tensor, gap: Tensor, slope: Tensor, out: Tensor
+    ) -> None:
+        offset, normal, middle = z.flatten(1), slope.flatten(1), space.middle.flatten(1)
+        onto, moved = geometry.onto(normal), out.flatten(1)
+        here, near = onto(middle + offset, gap)
+        back, far = onto(middle, gap + torch.linalg.vecdot(normal, offset))
+        near = near.clamp_min(1e-8)
+        alpha = (near / (near + far.clamp_min(1e-8))).clamp(max=self.alpha_max)[:, None]
+        torch.mul(offset, 1.0 - alpha, out=moved)
+        moved.addcmul_(here, self.eta * (1.0 - alpha)).addcmul_(back, self.eta * alpha)
+        torch.maximum(moved, space.darkest.flatten(1), out=moved)
+        torch.minimum(moved, space.brightest.flatten(1), out=moved)
 
 
 def _nearest(live: Live, z: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
@@ -125,9 +125,9 @@ def _geometry(space: Space) -> Geometry:
     """
     match space:
         case LinfBall():
-            return Geometry(space.images, hyperplane.linf, lambda slopes: slopes.abs().sum(2))
+            return Geometry(space, hyperplane.linf, lambda slopes: slopes.abs().sum(2))
         case L2Ball():
-            return Geometry(space.images, hyperplane.l2, lambda slopes: slopes.norm(dim=2))
+            return Geometry(space, hyperplane.l2, lambda slopes: slopes.norm(dim=2))
         case L1Ball():
-            return Geometry(space.images, hyperplane.l1, lambda slopes: slopes.abs().amax(2))
+            return Geometry(space, hyperplane.l1, lambda slopes: slopes.abs().amax(2))
     raise StudyError(f"attack 'fab' knows the threats linf, l2 and l1, not {type(space).__name__}; try 'pgd'")

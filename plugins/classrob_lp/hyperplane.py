@@ -8,23 +8,36 @@ plane is met, the answer is the box's point nearest to the plane.
 
 Offsets are [n, d] for points [n, d] in the box, normals [n, d] of any length (where a normal is 0, so is
 the offset) and gaps [n] of either sign: what is missing to the plane, b − normal · point. What depends on
-the normal alone is computed once, for planes through several points.
+the normal alone is computed once, for planes through several points. A point is given from the middle of the
+box: point − ½ lies as far from either face.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-#: (points [n, d], gaps [n]) → offsets [n, d], for planes of some normals.
-Way = Callable[[Tensor, Tensor], Tensor]
+
+class Step(NamedTuple):
+    """Offsets [n, d], and their norms [n]."""
+
+    offset: Tensor
+    length: Tensor
+
+
+#: (points from the middle [n, d], gaps [n]) → the steps onto planes of some normals.
+Way = Callable[[Tensor, Tensor], Step]
 
 #: More Newton steps than any row has been seen to need (a dozen); each passes one breakpoint or more.
 STEPS = 64
 #: Short of the plane by this share of the gap is on it, and a step by at most this share is the last.
 REST = 1e-5
+#: Weights that sum to less, or to more, are scaled: their squares might underflow, or overflow.
+LEAST, MOST = 1e-12, 1e12
 #: So many coordinates of the largest weight are tried first; rows that need more get eight times as many.
 FEW = 32
 
@@ -41,7 +54,13 @@ def l2(normal: Tensor) -> Way:
 
 def l1(normal: Tensor) -> Way:
     """The offsets of smallest ℓ1 norm: coordinates of the largest weight move first, to the box's face."""
-    return lambda points, gap: _one_by_one(points, normal * gap[:, None].sign(), gap.abs(), weighed=True)
+
+
+    def way(middle: Tensor, gap: Tensor) -> Step:
+        offset = _one_by_one(middle + 0.5, normal * gap[:, None].sign(), gap.abs(), weighed=True)
+        return Step(offset, offset.abs().sum(1))
+
+    return way
 
 
 def farthest(points: Tensor, slope: Tensor, budget: Tensor) -> Tensor:
@@ -74,36 +93,36 @@ def _ratio(left: Tensor, gain: Tensor) -> Tensor:
 
 def _together(normal: Tensor, *, by_weight: bool) -> Way:
     """All coordinates move at once, at the pace of their weights or at the same one."""
-    weight, sign, peak = _scaled(normal)
+    weight, sign = normal.abs(), normal.sign()
+    total, peak = weight.sum(1), normal.new_ones(len(normal))
+    if (odd := (total < LEAST) | (total > MOST)).any():
+        largest = weight.amax(1)
+        peak = torch.where(odd & (largest > 0), largest, peak)
+        weight = weight / peak[:, None]
+        total = weight.sum(1)
     pace, gain = (weight, weight.square()) if by_weight else (None, weight)
-    total = gain.sum(1)
+    total = gain.sum(1) if by_weight else total
+    half = normal.new_full((), 0.5)
 
-    def way(points: Tensor, gap: Tensor) -> Tensor:
-        room, toward = _room(points, sign, gap)
-        return _driven(pace, weight, gain, total, room, gap.abs() / peak).mul_(sign).mul_(toward)
+    def way(middle: Tensor, gap: Tensor) -> Step:
+        toward = sign * torch.where(gap < 0, -1.0, 1.0)[:, None]
+        room = torch.addcmul(half, toward, middle, value=-1.0)  # to the face in the direction of each
+        driven, hard = _driven(pace, weight, gain, total, room, gap.abs() / peak)
+        if by_weight:
+            length = driven.norm(dim=1)
+        elif (hard > 1.0).any():  # the box ends before the plane is met
+            length = torch.where(hard > 1.0, (driven * (weight > 0)).amax(1), hard)
+        else:  # one coordinate at least is not at its limit yet
+            length = hard
+        return Step(driven.mul_(toward), length)
 
     return way
 
 
-def _scaled(normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights of size 1 at most, signs, and the scale [n]: the squares of tiny slopes underflow."""
-    weight = normal.abs()
-    peak = weight.amax(1)
-    peak = torch.where(peak > 0, peak, 1.0)
-    return weight.div_(peak[:, None]), normal.sign(), peak
-
-
-def _room(points: Tensor, sign: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the box lets each coordinate go to close the gap, [n, d]; and along the normal or against it, [n, 1]."""
-    toward = torch.where(gap < 0, -1.0, 1.0)[:, None]
-    half = points.new_full((), 0.5)
-    return torch.addcmul(half, (points - half).mul_(sign), toward, value=-1.0), toward
-
-
 def _driven(
     pace: Tensor | None, weight: Tensor, gain: Tensor, total: Tensor, room: Tensor, need: Tensor
-) -> Tensor:
-    """min(m · pace, room) with the smallest m ≥ 0 [n] at which its product with the weights is `need`.
+) -> tuple[Tensor, Tensor]:
+    """min(m · pace, room), and the smallest m ≥ 0 [n] at which its product with the weights is `need`.
 
     Without `pace` all coordinates have the pace 1. `gain` is weight · pace, `total` [n] its sum. Where the box
     ends too soon, m is the largest float. From below, Newton's step on a concave function never passes the
@@ -125,4 +144,4 @@ def _driven(
         ahead = torch.addcdiv(m, short, torch.linalg.vecdot(gain, free)).clamp_(max=most)
         moving &= ahead > m * (1.0 + REST)
         m = torch.where(moving, ahead, m)
-    return driven
+    return driven, m

@@ -50,7 +50,7 @@ def smallest(classifier: Classifier, batch: Batch, ball: Any) -> Tensor:
     for other in range(len(bias)):
         normal = weight[other] - weight[batch.labels]
         gap = -(batch.images.flatten(1) * normal).sum(1) - bias[other] + bias[batch.labels]
-        offset = WAYS[ball](normal)(batch.images.flatten(1), gap).view_as(batch.images)
+        offset = WAYS[ball](normal)(batch.images.flatten(1) - 0.5, gap).offset.view_as(batch.images)
         every.append(torch.where(batch.labels == other, torch.inf, space.distance(offset)))
     return torch.stack(every, 1)
 

@@ -68,13 +68,14 @@ def test_it_is_on_the_plane_in_the_box_and_no_longer_than_need_be(
     points, normal = rows(seed, 3, d)
     sign = torch.full((3,), 1.0 if share >= 0 else -1.0)
     gap = (share * most(points, normal, sign)).float()
-    offset = WAYS[name](normal)(points, gap)
+    offset, length = WAYS[name](normal)(points - 0.5, gap)
     reached = (normal.double() * offset).sum(1)
     assert torch.allclose(reached, gap.double(), rtol=2e-5, atol=1e-6 * float(normal.abs().sum()))
     image = points + offset
     assert float(image.min()) >= -1e-6
     assert float(image.max()) <= 1.0 + 1e-6
     lengths = torch.linalg.vector_norm(offset.double(), ORDERS[name], dim=1)
+    assert torch.allclose(length.double(), lengths, rtol=1e-5, atol=1e-6)
     for row in range(3):
         p, w = points[row].double().numpy(), normal[row].double().numpy()
         if np.abs(w).max() > 1e-3:  # the programme's own tolerance is absolute
@@ -87,7 +88,9 @@ def test_where_the_box_ends_before_the_plane_it_goes_to_the_nearest_corner(name:
     points, normal = rows(1, 6, 50)
     sign = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
     gap = 2.0 * sign * most(points, normal, sign).float() + sign
-    image = points + WAYS[name](normal)(points, gap)
+    offset, length = WAYS[name](normal)(points - 0.5, gap)
+    image = points + offset
+    assert torch.allclose(length, torch.linalg.vector_norm(offset, ORDERS[name], dim=1), rtol=1e-5)
     drive = normal * sign[:, None]
     assert torch.allclose(image[drive > 0], torch.ones(()), atol=1e-6)
     assert torch.allclose(image[drive < 0], torch.zeros(()), atol=1e-6)
@@ -99,7 +102,9 @@ def test_rows_without_a_direction_or_a_gap_stay(name: str) -> None:
     points, normal = rows(2, 4, 30)
     normal[:2] = 0.0
     gap = torch.tensor([0.5, 0.0, 0.0, -0.0])
-    assert torch.equal(WAYS[name](normal)(points, gap), torch.zeros_like(points))
+    offset, length = WAYS[name](normal)(points - 0.5, gap)
+    assert torch.equal(offset, torch.zeros_like(points))
+    assert torch.equal(length, torch.zeros(len(points)))
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -108,8 +113,8 @@ def test_the_length_of_the_normal_does_not_matter(name: str, scale: float) -> No
     """The squares of 1e-30 are 0 in float32."""
     points, normal = rows(3, 4, 60)
     gap = 0.3 * most(points, normal, torch.ones(4)).float()
-    plain = WAYS[name](normal)(points, gap)
-    assert torch.allclose(WAYS[name](scale * normal)(points, scale * gap), plain, atol=1e-5)
+    plain = WAYS[name](normal)(points - 0.5, gap).offset
+    assert torch.allclose(WAYS[name](scale * normal)(points - 0.5, scale * gap).offset, plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -117,8 +122,9 @@ def test_a_row_does_not_see_the_others(name: str) -> None:
     """Rows that need few passes, or few coordinates, beside rows that need many."""
     points, normal = rows(4, 9, 700)
     gap = torch.linspace(-0.95, 0.95, 9) * most(points, normal, torch.linspace(-1, 1, 9).sign()).float()
-    together = WAYS[name](normal)(points, gap)
-    alone = torch.cat([WAYS[name](normal[i : i + 1])(points[i : i + 1], gap[i : i + 1]) for i in range(9)])
+    together = WAYS[name](normal)(points - 0.5, gap).offset
+    some = [slice(i, i + 1) for i in range(9)]
+    alone = torch.cat([WAYS[name](normal[one])(points[one] - 0.5, gap[one]).offset for one in some])
     assert torch.allclose(together, alone, atol=1e-6)
 
 
