@@ -179,9 +179,9 @@ class Live:
         return torch.stack(rows, 1)
 
     @torch.no_grad()
-    def logits(self, z: Tensor) -> Tensor:
-        """Logits [n, k]; one forward pass."""
-        logits = self.classifier(self.space.render(z))
+    def logits(self, z: Tensor, images: Tensor | None = None) -> Tensor:
+        """Logits [n, k]; one forward pass. `images` are what z renders to, where the attack keeps them."""
+        logits = self.classifier(self.space.render(z) if images is None else images)
         self._note(z, logits)
         return logits
 

@@ -47,7 +47,9 @@ class Square(StepwiseAttack):
         first = _stripes(space, live.streams) if power == 0 else _grid(space, live.streams, power)
         z = torch.where(space.rows(live.fresh_start), first, live.origin)
         state = {"z": z.contiguous(), "margin": torch.full_like(space.budget, -torch.inf)}
-        return state | {"mass": _mass(z, power).sum((1, 2, 3))} if power else state
+        if power:
+            return state | {"mass": _mass(z, power).sum((1, 2, 3))}
+        return state | {"shown": space.render(z).contiguous()}
 
     def step(self, live: Live, state: State) -> State:
         """One query: change a window, and change it back where that is no gain."""
@@ -93,9 +95,11 @@ def _corners(high: Tensor, side: Tensor, height: int, width: int) -> Tensor:
     return y * width + x
 
 
-def _improves(live: Live, z: Tensor, state: State) -> tuple[Tensor, Tensor]:
-    """bool [n], is z better than where the row stands; and the margin of what is kept."""
-    found = margin(live.logits(z), live.labels)
+def _improves(
+    live: Live, z: Tensor, state: State, shown: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """bool [n], is z, which renders to `shown`, better than where the row stands; and the margin of what is kept."""
+    found = margin(live.logits(z, shown), live.labels)
     better = (found > state["margin"]) | (found >= 0.0)
     return better, torch.where(better, found, state["margin"])
 
@@ -113,9 +117,10 @@ def _stripes(space: Offsets, streams: Streams) -> Tensor:
 def _paint(live: Live, space: Offsets, shapes: Plan, state: State) -> State:
     """One colour in a window of each image: every channel up or down by the whole budget.
 
-    An offset here is the budget up or down at every pixel; the box is left to `render`, which cuts to it.
+    An offset here is the budget up or down at every pixel, and the box cuts what is shown of it. Only the windows
+    are rendered.
     """
-    z, shape = state["z"], space.images.shape
+    z, shown, shape = state["z"], state["shown"], space.images.shape
     words = live.streams.fork(live.age).bits(3 + shape[1])
     high = _high(words[:, :3])
     side, pixels, first = shapes.of_query.index_select(0, live.age).unbind(1)
@@ -128,10 +133,14 @@ def _paint(live: Live, space: Offsets, shapes: Plan, state: State) -> State:
         flips = 1 + (high[:, 2:] * (2 ** min(shape[1], 31) - 1) >> 32)
         flips = flips >> torch.arange(shape[1], device=z.device).clamp_(max=31) & 1
         new = windows.spread(colour * (1 - 2 * flips * ~changed[:, None]))
+    before, after = windows.read(shown), windows.read(space.images).add_(new).clamp_(0.0, 1.0)
     windows.write(z, new)
-    better, best = _improves(live, z, state)
-    windows.write(z, torch.where(windows.spread(better)[:, None], new, old))
-    return {"z": z, "margin": best}
+    windows.write(shown, after)
+    better, best = _improves(live, z, state, shown)
+    kept = windows.spread(better)[:, None]
+    windows.write(z, torch.where(kept, new, old))
+    windows.write(shown, torch.where(kept, after, before))
+    return {"z": z, "shown": shown, "margin": best}
 
 
 # -- ℓ2 and ℓ1 ----------------------------------------------------------------------------------------
