@@ -20,8 +20,10 @@ from classrob.streams import Streams
 if TYPE_CHECKING:
     from classrob.live import Classifier
 
-#: So many numbers of a tensor are worked on at a time by each thread, where there is a cache to stay in.
-CACHED = 75_000
+#: So many numbers are at work at a time on each thread, where there is a cache for them to stay in.
+CACHED = 1_600_000
+#: What a step has at work: z, its slope, both ends of the ball in the box, and what comes out of them.
+AT_WORK = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,21 +79,34 @@ class Space(ABC):
         """
         step = (self.budget * length).reshape(-1, *[1] * (z.ndim - 1))
         moved = torch.empty_like(z) if out is None else out
-        for rows, part in self.parts:
+        for rows, part in self.parts():
             place = moved[rows]
-            settle(place, part.project_(torch.addcmul(z[rows], step[rows], part.steepest(slope[rows]), out=place)))
+            settle(
+                place,
+                part.project_(torch.addcmul(z[rows], step[rows], part.steepest(slope[rows]), out=place)),
+            )
         return moved
 
     @final
+    def parts(self, tensors: int = AT_WORK) -> list[tuple[slice, Self]]:
+        """The space a few rows at a time: on a processor, what is computed step by step stays in its cache.
+
+        `tensors` is how many tensors like z there are at work at a time.
+        """
+        if tensors not in self._parts:
+            n, rows = len(self.budget), len(self.budget)
+            if self.budget.device.type == "cpu":
+                one = self.select(slice(0, 1)).centre().numel()
+                rows = max(1, torch.get_num_threads() * CACHED // max(1, tensors * one))
+            pieces = [slice(i, i + rows) for i in range(0, n, max(1, rows))]
+            self._parts[tensors] = (
+                [(slice(0, n), self)] if len(pieces) < 2 else [(one, self.select(one)) for one in pieces]
+            )
+        return self._parts[tensors]
+
     @cached_property
-    def parts(self) -> list[tuple[slice, Self]]:
-        """The space a few rows at a time: on a processor, what is computed step by step stays in its cache."""
-        n, on_cpu = len(self.budget), self.budget.device.type == "cpu"
-        one = self.select(slice(0, 1)).centre().numel()
-        rows = max(1, torch.get_num_threads() * CACHED // max(1, one)) if on_cpu else n
-        if rows >= n:
-            return [(slice(0, n), self)]
-        return [(slice(i, i + rows), self.select(slice(i, i + rows))) for i in range(0, n, rows)]
+    def _parts(self) -> dict[int, list[tuple[slice, Self]]]:
+        return {}
 
     @final
     def shrink(self, z: Tensor, share: Tensor) -> Tensor:

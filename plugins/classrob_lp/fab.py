@@ -20,6 +20,9 @@ from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.l1 import L1Ball
 from classrob_lp.losses import targeted_margin
 
+#: Tensors like z that a step has at work.
+AT_WORK = 20
+
 
 class Geometry(NamedTuple):
     """A ball, and what its norm decides: the shortest way `onto` planes of normals [n, d]; `dual`, of slopes [n, k, d] → [n, k]."""
@@ -87,7 +90,7 @@ class FAB(StepwiseAttack):
     def _moved(self, geometry: Geometry, z: Tensor, gap: Tensor, slope: Tensor) -> Tensor:
         """z after a step; `gap` [n] is what the difference of logits with `slope` lacks to the boundary."""
         moved = torch.empty_like(z)
-        for rows, part in geometry.space.parts:
+        for rows, part in geometry.space.parts(AT_WORK):
             self._step(geometry, part, z[rows], gap[rows], slope[rows], out=moved[rows])
         return moved
 

@@ -55,7 +55,6 @@ def l2(normal: Tensor) -> Way:
 def l1(normal: Tensor) -> Way:
     """The offsets of smallest ℓ1 norm: coordinates of the largest weight move first, to the box's face."""
 
-
     def way(middle: Tensor, gap: Tensor) -> Step:
         offset = _one_by_one(middle + 0.5, normal * gap[:, None].sign(), gap.abs(), weighed=True)
         return Step(offset, offset.abs().sum(1))

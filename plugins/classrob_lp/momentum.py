@@ -73,7 +73,7 @@ def step(space: Space, age: Tensor, steps: int, state: State, slope: Tensor, val
         slope.index_copy_(0, back, peak_slope.index_select(0, back))
     first = (age == 0).reshape(shape)  # nothing to repeat yet
     old, some, moved = state["old"], bool(first.any()), torch.empty_like(z)
-    for rows, part in space.parts:
+    for rows, part in space.parts():
         here, place, plain = z[rows], moved[rows], None
         step = part.move(here, slope[rows], length[rows], out=place)
         if some:

@@ -95,9 +95,7 @@ def _corners(high: Tensor, side: Tensor, height: int, width: int) -> Tensor:
     return y * width + x
 
 
-def _improves(
-    live: Live, z: Tensor, state: State, shown: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def _improves(live: Live, z: Tensor, state: State, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """bool [n], is z, which renders to `shown`, better than where the row stands; and the margin of what is kept."""
     found = margin(live.logits(z, shown), live.labels)
     better = (found > state["margin"]) | (found >= 0.0)
