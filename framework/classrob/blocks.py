@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -27,6 +27,10 @@ FEW = 4
 PLANES = 4
 
 
+#: Weights in the order of a gradient, by what they are put in order for.
+Kernels = dict[tuple[Any, ...], Tensor]
+
+
 def image_slope(
     slope: Tensor,
     weight: Tensor,
@@ -34,23 +38,27 @@ def image_slope(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dtype: torch.dtype,
+    kernels: Kernels | None = None,
 ) -> Tensor:
     """The gradient in images [n, c, h, w] of a size, of a convolution whose result has the gradient `slope`.
 
     Args:
-        slope: [n, o, …]. weight: [o, c, …], of the same type. stride, padding: along the height and the width.
+        slope: [n, o, …]. weight: [o, c, …]. stride, padding: along the height and the width.
         dtype: of the images. More channels than `FEW` lie as those of `slope` do.
+        kernels: what is kept of earlier calls with the same weights.
     """
     channels = weight.shape[1]
     down, across = (
         _axis(*one, SIDE_OF_ONE if channels == 1 else SIDE)
         for one in zip(weight.shape[2:], stride, padding, size, slope.shape[2:], strict=True)
     )
-    # Taps that no weight belongs to read the zero that is put behind the last row and column.
-    padded = F.pad(weight, (0, 1, 0, 1))
-    kernel = padded[:, :, down.taps.to(weight.device)][..., across.taps.to(weight.device)]
     within = slope.stride(1) == 1 and channels > FEW
-    kernel = kernel.permute(*((2, 4, 1) if within else (1, 2, 4)), 0, 3, 5).flatten(0, 2)
+    key = within, slope.dtype, down, across
+    kernel = None if kernels is None else kernels.get(key)
+    if kernel is None:
+        kernel = _kernel(weight.to(slope.dtype), down, across, within)
+        if kernels is not None:
+            kernels[key] = kernel
     spare = (*across.spare, *down.spare)
     margin = (down.spare[0], across.spare[0])
     if spare != (margin[1], margin[1], margin[0], margin[0]) or min(margin) < 0:
@@ -58,6 +66,14 @@ def image_slope(
     blocks = F.conv2d(slope, kernel, None, (down.step, across.step), margin)
     lay = _within if within else _pairs if slope.stride(1) == 1 and across.side == 2 else _planes
     return lay(blocks, channels, down.side, across.side, dtype)[:, :, : size[0], : size[1]]
+
+
+def _kernel(weight: Tensor, down: _Axis, across: _Axis, within: bool) -> Tensor:
+    """The weights [o, c, …] of a convolution, in the order of its gradient's; `within` a block, channels come last."""
+    # Taps that no weight belongs to read the zero that is put behind the last row and column.
+    padded = F.pad(weight, (0, 1, 0, 1))
+    kernel = padded[:, :, down.taps.to(weight.device)][..., across.taps.to(weight.device)]
+    return kernel.permute(*((2, 4, 1) if within else (1, 2, 4)), 0, 3, 5).flatten(0, 2)
 
 
 def _planes(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.dtype) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from classrob.blocks import FEW, image_slope
+from classrob.blocks import FEW, Kernels, image_slope
 
 #: Blocks of pixels pay for `FEW` channels; for so many where a convolution leaves pixels out.
 FEW_STRIDED = 8
@@ -81,17 +81,20 @@ class Convolution(NamedTuple):
 
     def lean(self) -> Tensor:
         """The result as torch computes it; its gradient goes the faster way."""
-        return cast(Tensor, _Lean.apply(*self, False, None, None))
+        return cast(Tensor, _Lean.apply(*self, False, None, None, None))
 
-    def leaner(self, offset: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    def leaner(
+        self, kernels: Kernels, offset: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """The same, where the values may be rounded otherwise too.
 
         Args:
+            kernels: what is kept of earlier calls with these weights.
             offset: [1, o, …], is added to the result.
             dtype: of the result and of what comes back, with the channels innermost; None: the images' own.
         """
         if self.images.requires_grad and torch.is_grad_enabled():
-            return cast(Tensor, _Lean.apply(*self, True, offset, dtype))
+            return cast(Tensor, _Lean.apply(*self, True, offset, dtype, kernels))
         return _computed(*self, True, offset, dtype)
 
 
@@ -118,7 +121,7 @@ def _computed(
 
 
 class _Lean(torch.autograd.Function):
-    """A `Convolution`; for `leaner`, `offset` and `dtype` see there."""
+    """A `Convolution`; for `leaner` and what follows see there."""
 
     generate_vmap_rule = True
 
@@ -133,12 +136,13 @@ class _Lean(torch.autograd.Function):
         leaner: bool,
         offset: Tensor | None,
         dtype: torch.dtype | None,
+        kernels: Kernels | None,
     ) -> Tensor:
         return _computed(images, weight, bias, stride, padding, points, leaner, offset, dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, weight, _, ctx.stride, ctx.padding, ctx.points, *_ = inputs
+        images, weight, _, ctx.stride, ctx.padding, ctx.points, *_, ctx.kernels = inputs
         ctx.save_for_backward(weight)
         ctx.set_materialize_grads(False)
         ctx.size, ctx.dtype = tuple(images.shape[2:]), images.dtype
@@ -151,8 +155,8 @@ class _Lean(torch.autograd.Function):
         elif ctx.points:
             found = scattered(slope, weight.to(slope.dtype), ctx.size, ctx.stride)
         else:
-            found = image_slope(slope, weight.to(slope.dtype), ctx.size, ctx.stride, ctx.padding, ctx.dtype)
-        return found, *[None] * 8
+            found = image_slope(slope, weight, ctx.size, ctx.stride, ctx.padding, ctx.dtype, ctx.kernels)
+        return found, *[None] * 9
 
 
 #: torch looks the signature up at every call; found once, it costs a tenth.

@@ -7,12 +7,14 @@ one. The same products are summed in another order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from classrob.blocks import Kernels
 from classrob.convolutions import Convolution
 
 #: What a call of each function does to its first argument by its second.
@@ -48,6 +50,7 @@ class Folded(NamedTuple):
     weight: Tensor
     bias: Tensor | None
     offset: Tensor | None
+    kernels: Kernels
 
     @classmethod
     def of(cls, call: Convolution, scaled: Scaled) -> Folded:
@@ -61,7 +64,7 @@ class Folded(NamedTuple):
         if scale is not None:
             weight = weight * scale[:, None, None]
         nothing = images.detach()[:0]  # of the images, only the shape is to be remembered
-        return cls(call._replace(images=nothing), scaled, call.weight._version, weight, bias, offset)
+        return cls(call._replace(images=nothing), scaled, call.weight._version, weight, bias, offset, {})
 
     def serves(self, call: Convolution, scaled: Scaled) -> bool:
         """Is it still the same call?"""
@@ -77,6 +80,21 @@ class Folded(NamedTuple):
         )
 
 
+@dataclass
+class Kept:
+    """What a form keeps from one call to the next, by the identity of the weights; changed weights are seen."""
+
+    folded: dict[int, Folded] = field(default_factory=dict)
+    ordered: dict[int, tuple[Tensor, int, Kernels]] = field(default_factory=dict)
+
+    def kernels(self, weight: Tensor) -> Kernels:
+        """Some weights in other orders."""
+        known = self.ordered.get(id(weight))
+        if known is None or known[0] is not weight or known[1] != weight._version:
+            known = self.ordered[id(weight)] = weight, weight._version, {}
+        return known[2]
+
+
 def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other if one is None or other is None else one.equal(other)
 
@@ -89,10 +107,10 @@ class Scalings:
     convolution is given the scaled ones first.
 
     Args:
-        kept: the convolutions of earlier calls, by their weights.
+        kept: what is kept of earlier calls.
     """
 
-    def __init__(self, images: Tensor, kept: dict[int, Folded]) -> None:
+    def __init__(self, images: Tensor, kept: Kept) -> None:
         self.images, self.kept = images, kept
         self._waiting = {id(images): Scaled(images, None, None)}
         self._done: dict[int, Tensor] = {}
@@ -138,9 +156,9 @@ class Scalings:
         if known is None:
             return None
         call = call._replace(images=self.images)
-        if (kept := self.kept.get(id(call.weight))) is None or not kept.serves(call, known):
-            kept = self.kept[id(call.weight)] = Folded.of(call, known)
-        return call._replace(weight=kept.weight, bias=kept.bias).leaner(kept.offset, dtype)
+        if (kept := self.kept.folded.get(id(call.weight))) is None or not kept.serves(call, known):
+            kept = self.kept.folded[id(call.weight)] = Folded.of(call, known)
+        return call._replace(weight=kept.weight, bias=kept.bias).leaner(kept.kernels, kept.offset, dtype)
 
     def given(self, func: Any, value: Any) -> Any:
         """Arguments of a call with the scaled images in place of what stands for them."""

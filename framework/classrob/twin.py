@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from classrob.blocks import FEW
 from classrob.convolutions import Convolution, LeanConvolutions, innermost
-from classrob.scalings import Folded, Scalings
+from classrob.scalings import Kept, Scalings
 
 #: What is called with an input and the weights of a layer.
 LAYERS = frozenset({F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__})
@@ -33,7 +33,7 @@ class Twin(nn.Module):
         if self.low or channels_last:  # else the model's own weights will do
             module = copy.deepcopy(module).requires_grad_(False).eval()
         self.module = module
-        self.kept = dict[int, Folded]()
+        self.kept = Kept()
         self.whole = copy.deepcopy(self.module).bfloat16() if self.low else None
         self.innermost = True
         if channels_last:
@@ -114,7 +114,7 @@ class _Form(TorchFunctionMode):
                 x = cast(Tensor, _Innermost.apply(x))
             args = (x, weight, *rest)
             if self.scalings and func is F.conv2d and (call := Convolution.of(*args, **kwargs)) is not None:
-                return call.leaner()
+                return call.leaner(self.scalings.kept.kernels(weight))
         return func(*args, **kwargs)
 
     def _first(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
