@@ -68,14 +68,18 @@ class Convolution(NamedTuple):
         groups: int = 1,
     ) -> Convolution | None:
         """Such a call; None where no way is faster."""
-        if input.ndim != 4 or input.device.type != "cpu" or groups != 1:
+        channels, *kernel = weight.shape[1:]
+        steps, points = _pair(stride), kernel == [1, 1]
+        if channels > (FEW_STRIDED if min(steps) > 1 else FEW) and not (points and max(steps) > 1):
+            return None
+        if input.ndim != 4 or input.device.type != "cpu" or groups != 1 or isinstance(padding, str):
             return None
         constant = not weight.requires_grad and (bias is None or not bias.requires_grad)
-        if not constant or isinstance(padding, str) or _pair(dilation) != (1, 1):
+        margins = _pair(padding)
+        points = points and max(steps) > 1 and max(margins) == 0
+        if not constant or _pair(dilation) != (1, 1):
             return None
-        steps, margins = _pair(stride), _pair(padding)
-        points = weight.shape[2:] == (1, 1) and max(steps) > 1 and max(margins) == 0
-        if not points and weight.shape[1] > (FEW_STRIDED if min(steps) > 1 else FEW):
+        if not points and channels > (FEW_STRIDED if min(steps) > 1 else FEW):
             return None
         return cls(input, weight, bias, steps, margins, points)
 

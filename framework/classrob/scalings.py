@@ -33,20 +33,51 @@ _METADATA = frozenset(
 }
 
 
+#: What was done: its kind, and the number or constant it was done with.
+Done = tuple[tuple[str, Any], ...]
+
+
 class Scaled(NamedTuple):
-    """What stands for scale · images + shift; `scale` and `shift` [c] are None for 1 and 0."""
+    """A tensor that stands for images to which something was done."""
 
     stand_in: Tensor
-    scale: Tensor | None
-    shift: Tensor | None
+    done: Done
+
+    def affine(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Scale and shift [c] or [1], None for 1 and 0."""
+        scale: Tensor | None = None
+        shift: Tensor | None = None
+        for kind, value in self.done:
+            by = (
+                value.detach().flatten().to(images)
+                if isinstance(value, Tensor)
+                else images.new_full((1,), value)
+            )
+            match kind:
+                case "add":
+                    shift = by if shift is None else shift + by
+                case "sub":
+                    shift = -by if shift is None else shift - by
+                case "mul":
+                    scale, shift = by if scale is None else scale * by, None if shift is None else shift * by
+                case _:
+                    scale, shift = (
+                        1 / by if scale is None else scale / by,
+                        None if shift is None else shift / by,
+                    )
+        return scale, shift
+
+    def versions(self) -> list[int]:
+        """They grow where a constant is written into."""
+        return [value._version for _, value in self.done if isinstance(value, Tensor)]
 
 
 class Folded(NamedTuple):
     """A convolution of scaled images, as one of the images."""
 
     call: Convolution
-    scaled: Scaled
-    version: int
+    done: Done
+    versions: list[int]
     weight: Tensor
     bias: Tensor | None
     offset: Tensor | None
@@ -55,7 +86,7 @@ class Folded(NamedTuple):
     @classmethod
     def of(cls, call: Convolution, scaled: Scaled) -> Folded:
         """The scale goes into the weights, and the shift into an offset [1, o, …]."""
-        images, (_, scale, shift) = call.images, scaled
+        images, (scale, shift) = call.images, scaled.affine(call.images)
         weight = call.weight.to(images.dtype).contiguous()  # their order decides that of the result
         bias, offset = call.bias if call.bias is None else call.bias.to(weight.dtype), None
         if shift is not None:  # beyond the border it stays 0
@@ -63,8 +94,8 @@ class Folded(NamedTuple):
             offset, bias = F.conv2d(constant, weight, bias, call.stride, call.padding), None
         if scale is not None:
             weight = weight * scale[:, None, None]
-        nothing = images.detach()[:0]  # of the images, only the shape is to be remembered
-        return cls(call._replace(images=nothing), scaled, call.weight._version, weight, bias, offset, {})
+        nothing = call._replace(images=images.detach()[:0])  # of the images, only the shape is remembered
+        return cls(nothing, scaled.done, _versions(call, scaled), weight, bias, offset, {})
 
     def serves(self, call: Convolution, scaled: Scaled) -> bool:
         """Is it still the same call?"""
@@ -72,12 +103,23 @@ class Folded(NamedTuple):
         return (
             mine.weight is call.weight
             and mine.bias is call.bias
-            and self.version == call.weight._version
             and mine[3:] == call[3:]
             and mine.images.shape[1:] == call.images.shape[1:]
             and mine.images.dtype == call.images.dtype
-            and all(_same(*pair) for pair in zip(self.scaled[1:], scaled[1:], strict=True))
+            and len(self.done) == len(scaled.done)
+            and all(_same(*pair) for pair in zip(self.done, scaled.done, strict=True))
+            and self.versions == _versions(call, scaled)
         )
+
+
+def _versions(call: Convolution, scaled: Scaled) -> list[int]:
+    bias = [] if call.bias is None else [call.bias._version]
+    return [call.weight._version, *bias, *scaled.versions()]
+
+
+def _same(one: tuple[str, Any], other: tuple[str, Any]) -> bool:
+    tensors = isinstance(one[1], Tensor) or isinstance(other[1], Tensor)
+    return one[0] == other[0] and bool(one[1] is other[1] if tensors else one[1] == other[1])
 
 
 @dataclass
@@ -95,10 +137,6 @@ class Kept:
         return known[2]
 
 
-def _same(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other if one is None or other is None else one.equal(other)
-
-
 @final
 class Scalings:
     """What is done to some images [n, c, h, w], channel by channel, before they come to a convolution.
@@ -112,7 +150,7 @@ class Scalings:
 
     def __init__(self, images: Tensor, kept: Kept) -> None:
         self.images, self.kept = images, kept
-        self._waiting = {id(images): Scaled(images, None, None)}
+        self._waiting = {id(images): Scaled(images, ())}
         self._done: dict[int, Tensor] = {}
 
     def concern(self, args: Iterable[Any], kwargs: Mapping[str, Any] | None = None) -> bool:
@@ -120,7 +158,7 @@ class Scalings:
         for one in args:
             if id(one) in self._waiting or (type(one) in _SEVERAL and self.concern(one)):
                 return True
-        return bool(kwargs) and self.concern(kwargs.values())
+        return kwargs is not None and len(kwargs) > 0 and self.concern(kwargs.values())
 
     def waits(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """What stands for the result of one more scaling; None where a call is none."""
@@ -129,22 +167,11 @@ class Scalings:
             return None
         if func is Tensor.to and args[1] == self.images.dtype:
             return known.stand_in
-        by = self._channels(args[1]) if func in _KINDS else None
-        if by is None:
+        if func not in _KINDS or not self._of_channels(args[1]):
             return None
-        _, scale, shift = known
-        match _KINDS[func]:
-            case "add":
-                shift = by if shift is None else shift + by
-            case "sub":
-                shift = -by if shift is None else shift - by
-            case "mul":
-                scale, shift = by if scale is None else scale * by, None if shift is None else shift * by
-            case _:
-                scale, shift = 1 / by if scale is None else scale / by, None if shift is None else shift / by
         in_place = func.__name__.endswith("_")
         stand_in = known.stand_in if in_place else self.images.view_as(self.images)
-        self._waiting[id(stand_in)] = Scaled(stand_in, scale, shift)
+        self._waiting[id(stand_in)] = Scaled(stand_in, (*known.done, (_KINDS[func], args[1])))
         return stand_in
 
     def folded(self, call: Convolution, dtype: torch.dtype | None) -> Tensor | None:
@@ -175,23 +202,21 @@ class Scalings:
 
     def _scaled(self, stand_in: Tensor) -> Tensor:
         """Computed once, so that whoever writes into it does so for all."""
-        if stand_in is self.images and self._waiting[id(stand_in)][1:] == (None, None):
+        known = self._waiting[id(stand_in)]
+        if not known.done:
             return stand_in
         if id(stand_in) not in self._done:
-            _, scale, shift = self._waiting[id(stand_in)]
+            scale, shift = known.affine(self.images)
             scale = self.images.new_ones(1) if scale is None else scale
             shift = self.images.new_zeros(1) if shift is None else shift
             self._done[id(stand_in)] = torch.addcmul(shift[:, None, None], self.images, scale[:, None, None])
         return self._done[id(stand_in)]
 
-    def _channels(self, value: Any) -> Tensor | None:
-        """A number, or a constant that has one a channel, as [c] or [1]; None where it is no such thing."""
+    def _of_channels(self, value: Any) -> bool:
+        """Is it a number, or a constant that has one a channel?"""
         if isinstance(value, int | float):
-            return self.images.new_full((1,), value)
+            return True
         if not isinstance(value, Tensor) or value.requires_grad or not value.is_floating_point():
-            return None
-        if value.numel() != 1 and value.shape[-3:] != (self.images.shape[1], 1, 1):
-            return None
-        if value.ndim > 4 or value.numel() > self.images.shape[1]:
-            return None
-        return value.detach().flatten().to(self.images)
+            return False
+        c, shape = self.images.shape[1], value.shape
+        return len(shape) <= 4 and value.numel() in (1, c) and (value.numel() == 1 or tuple(shape[-3:]) == (c, 1, 1))

@@ -25,7 +25,10 @@ AT_WORK = 20
 
 
 class Geometry(NamedTuple):
-    """A ball, and what its norm decides: the shortest way `onto` planes of normals [n, d]; `dual`, of slopes [n, k, d] → [n, k]."""
+    """A ball, and what its norm decides.
+
+    `onto`: the shortest way onto planes of normals [n, d]. `dual`: the norm of slopes [n, k, d] → [n, k].
+    """
 
     space: Offsets
     onto: Callable[[Tensor], hyperplane.Way]

@@ -15,7 +15,6 @@ box: point − ½ lies as far from either face.
 from __future__ import annotations
 
 from collections.abc import Callable
-
 from typing import NamedTuple
 
 import torch

@@ -13,6 +13,8 @@ from classrob_onnx.node import Node, Op
 
 
 def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
+    if node.attributes.get("transB") and c is not None and c.ndim == 1 and _plain(node):
+        return F.linear(a, b, c)
     a = a.mT if node.get("transA", 0) else a
     b = b.mT if node.get("transB", 0) else b
     product = a @ b
@@ -22,6 +24,10 @@ def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     if c is None:
         return product
     return product + (c if beta == 1.0 else beta * c)
+
+
+def _plain(node: Node) -> bool:
+    return not node.get("transA", 0) and node.get("alpha", 1.0) == node.get("beta", 1.0) == 1.0
 
 
 def _batch_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -24,6 +25,11 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     opset: int
+
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What an operation has worked out from the attributes, once for all calls."""
+        return {}
 
     def get(self, name: str, default: Any) -> Any:
         """An attribute, or what the standard says where it is left out."""

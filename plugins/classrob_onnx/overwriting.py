@@ -34,7 +34,7 @@ def overwriting(nodes: Sequence[Node], image: str, output: str) -> list[Op | Non
 
 
 def _added(node: Node, x: Tensor, y: Tensor) -> Tensor:
-    return x.add_(y) if x.shape == y.shape and x.dtype == y.dtype else x + y
+    return x.add_(y) if x.shape == y.shape else x + y
 
 
 def _added_to_the_second(node: Node, x: Tensor, y: Tensor) -> Tensor:

@@ -44,11 +44,28 @@ def _padded(node: Node, x: Tensor, kernel: list[int], value: float, pool: bool) 
 
 
 def _conv(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if "call" not in node.kept:
+        node.kept["call"] = _symmetric(node)
+    if (call := node.kept["call"]) is not None:
+        conv, *rest = call
+        return conv(x, weight, bias, *rest)
     shape = weight.shape
     sides = len(shape) - 2
     x, padding = _padded(node, x, list(shape[2:]), 0.0, pool=False)
     strides, dilations = node.get("strides", [1] * sides), node.get("dilations", [1] * sides)
     return _CONV[len(shape)](x, weight, bias, strides, padding, dilations, node.get("group", 1))
+
+
+def _symmetric(node: Node) -> tuple[Any, ...] | None:
+    """The convolution, and all it is called with but tensors; None where that depends on these."""
+    sides = len(node.get("kernel_shape", []))
+    pads = node.get("pads", [0] * 2 * sides)
+    if not sides or pads[:sides] != pads[sides:] or node.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        return None
+    ones = [1] * sides
+    padding = pads[:sides] if node.get("auto_pad", b"NOTSET") == b"NOTSET" else [0] * sides
+    strides, dilations = node.get("strides", ones), node.get("dilations", ones)
+    return _CONV[sides + 2], strides, padding, dilations, node.get("group", 1)
 
 
 def _conv_transpose(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -151,6 +151,4 @@ def test_a_search_in_float32_has_a_form_of_its_own_where_that_is_lean() -> None:
         assert search.module is classifier.twin().module
         assert torch.allclose(search(images), classifier(images), rtol=1e-4, atol=1e-5)
         assert not search(images).equal(classifier(images))
-    assert (
-        classifier.module.conv.weight.requires_grad
-    )  # the form holds the model itself, and left it as it was
+    assert net.conv.weight.requires_grad  # the form holds the model itself, and left it as it was
