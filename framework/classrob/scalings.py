@@ -219,4 +219,8 @@ class Scalings:
         if not isinstance(value, Tensor) or value.requires_grad or not value.is_floating_point():
             return False
         c, shape = self.images.shape[1], value.shape
-        return len(shape) <= 4 and value.numel() in (1, c) and (value.numel() == 1 or tuple(shape[-3:]) == (c, 1, 1))
+        return (
+            len(shape) <= 4
+            and value.numel() in (1, c)
+            and (value.numel() == 1 or tuple(shape[-3:]) == (c, 1, 1))
+        )

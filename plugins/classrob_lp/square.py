@@ -21,6 +21,9 @@ from classrob_lp.windows import Plan, Windows, bump, plan
 #: Of the budget, how much a smooth update uses up: what is left is for rounding.
 USED = 1.0 - 1e-6
 
+#: Queries that are drawn at a time.
+AHEAD = 16
+
 #: The power of each norm; 0 stands for ℓ∞.
 POWERS: dict[type[Space], int] = {LinfBall: 0, L2Ball: 2, L1Ball: 1}
 
@@ -49,7 +52,8 @@ class Square(StepwiseAttack):
         state = {"z": z.contiguous(), "margin": torch.full_like(space.budget, -torch.inf)}
         if power:
             return state | {"mass": _mass(z, power).sum((1, 2, 3))}
-        return state | {"shown": space.render(z).contiguous()}
+        ahead = torch.zeros(len(z), AHEAD, 4 + z.shape[1], dtype=torch.int64, device=z.device)
+        return state | {"shown": space.render(z).contiguous(), "ahead": ahead}
 
     def step(self, live: Live, state: State) -> State:
         """One query: change a window, and change it back where that is no gain."""
@@ -105,6 +109,25 @@ def _improves(live: Live, z: Tensor, state: State, shown: Tensor | None = None) 
 # -- ℓ∞ -----------------------------------------------------------------------------------------------
 
 
+def _queries(live: Live, shapes: Plan, ahead: Tensor, shape: torch.Size) -> Tensor:
+    """What each row's next window is: pixels, first cell, corner, a random number, and a sign a channel, int64 [n, ·].
+
+    `AHEAD` queries are drawn at a time, since a call of an operation costs more than what it does here.
+    """
+    slot = live.age % AHEAD
+    if len(due := (live.open() & (slot == 0)).nonzero()[:, 0]):
+        n, channels = len(due), shape[1]
+        ages = (live.age[due, None] + torch.arange(AHEAD, device=due.device)).flatten()
+        each = live.streams.select(due.repeat_interleave(AHEAD))
+        words = each.fork(ages).bits(3 + channels)
+        high = _high(words[:, :3])
+        side, pixels, first = shapes.of_query[ages.clamp(max=len(shapes.of_query) - 1)].unbind(1)
+        corner = _corners(high[:, :2, None], side, *shape[2:])
+        drawn = torch.cat([pixels[:, None], first[:, None], corner, high[:, 2:], words[:, 3:]], 1)
+        ahead[due] = drawn.view(n, AHEAD, 4 + channels)
+    return ahead[torch.arange(len(slot), device=slot.device), slot]
+
+
 def _stripes(space: Offsets, streams: Streams) -> Tensor:
     """Every column of every channel up or down by the whole budget."""
     n, channels, _, width = space.images.shape
@@ -119,16 +142,14 @@ def _paint(live: Live, space: Offsets, shapes: Plan, state: State) -> State:
     are rendered.
     """
     z, shown, shape = state["z"], state["shown"], space.images.shape
-    words = live.streams.fork(live.age).bits(3 + shape[1])
-    high = _high(words[:, :3])
-    side, pixels, first = shapes.of_query.index_select(0, live.age).unbind(1)
-    corner = _corners(high[:, :2, None], side, *shape[2:])[:, 0]
+    query = _queries(live, shapes, state["ahead"], shape)
+    pixels, first, corner, number = query[:, :4].unbind(1)
     windows = Windows.at(shapes, pixels, first, corner, shape)
-    colour = space.budget[:, None] * _signs(words[:, 3:])
+    colour = space.budget[:, None] * _signs(query[:, 4:])
     old, new = windows.read(z), windows.spread(colour)
     changed = windows.total((old - new).abs()).sum(1) > 0.0
     if not changed.all():  # the window has this colour already: any of the others, all alike
-        flips = 1 + (high[:, 2:] * (2 ** min(shape[1], 31) - 1) >> 32)
+        flips = 1 + (number[:, None] * (2 ** min(shape[1], 31) - 1) >> 32)
         flips = flips >> torch.arange(shape[1], device=z.device).clamp_(max=31) & 1
         new = windows.spread(colour * (1 - 2 * flips * ~changed[:, None]))
     before, after = windows.read(shown), windows.read(space.images).add_(new).clamp_(0.0, 1.0)
@@ -138,7 +159,7 @@ def _paint(live: Live, space: Offsets, shapes: Plan, state: State) -> State:
     kept = windows.spread(better)[:, None]
     windows.write(z, torch.where(kept, new, old))
     windows.write(shown, torch.where(kept, after, before))
-    return {"z": z, "shown": shown, "margin": best}
+    return {**state, "margin": best}
 
 
 # -- ℓ2 and ℓ1 ----------------------------------------------------------------------------------------

@@ -60,7 +60,11 @@ def _symmetric(node: Node) -> tuple[Any, ...] | None:
     """The convolution, and all it is called with but tensors; None where that depends on these."""
     sides = len(node.get("kernel_shape", []))
     pads = node.get("pads", [0] * 2 * sides)
-    if not sides or pads[:sides] != pads[sides:] or node.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+    if (
+        not sides
+        or pads[:sides] != pads[sides:]
+        or node.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
+    ):
         return None
     ones = [1] * sides
     padding = pads[:sides] if node.get("auto_pad", b"NOTSET") == b"NOTSET" else [0] * sides
