@@ -129,7 +129,8 @@ class Meter:
         """Charge `passes` images to the rows at work; a search over copies is charged evenly."""
         rows = torch.arange(len(counter)) if self.rows is None else self.rows
         if len(rows):
-            counter[rows] += -(-passes // (len(rows) if self.width is None else self.width))
+            each = -(-passes // (len(rows) if self.width is None else self.width))
+            counter.index_add_(0, rows, torch.full_like(rows, each))  # a row may be at work several times
 
 
 class Around(nn.Module):

@@ -15,21 +15,28 @@ from classrob.streams import Streams
 #: (logits [n, k], labels [n]) → [n]; larger is worse for the model.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+#: So many classes at most are aimed at side by side.
+ABREAST = 16
+
 #: A point this much beyond the budget, as a share of it, is inside but for rounding; the judge projects it.
 SLACK = 1e-6
 
 
 class Pool:
-    """All samples of one search.
+    """All samples of one search, and their walks: that of sample i numbered w has the place i · walks + w.
+
+    The walks of a sample follow one another. Only where it is aimed at several classes, and a found point ends
+    the search, those after the likeliest one go side by side: what the first one does not break mostly stands,
+    and a few samples fill a batch so. They begin and end together, whatever else there is.
 
     Attributes:
         classifier: what the search looks at: the model as it searches fastest.
         judged: the model as the judge sees it.
-        answer: the nearest misclassified point found of each, else where its last walk ended, [n, …].
+        answer: the nearest misclassified point found of each sample, else where its last walk ended, [n, …].
         nearest: float32 [n], its distance; inf where none was found.
-        restart, age: int64 [n], the walk each is at, and its steps.
-        done: bool [n], nothing more is searched for it.
-        aims: int64 [n, t], the other classes aimed at in turn, the likeliest first; t = 0 untargeted.
+        walks: how many there are of each sample.
+        age: int64 [n · walks], the steps of each walk. done: bool [n · walks], it is over.
+        aims: int64 [n, t], the other classes aimed at, the likeliest first; t = 0 untargeted.
     """
 
     def __init__(
@@ -49,15 +56,14 @@ class Pool:
         self.fresh_start = (self.origin == centre).reshape(len(centre), centre[:1].numel()).all(1)
         self.answer = self.origin.clone()
         self.nearest = torch.full_like(space.budget, torch.inf)
-        self.restart, self.age = torch.zeros_like(labels), torch.zeros_like(labels)
-        self.done = torch.zeros_like(labels, dtype=torch.bool)
         self.aims = labels.new_zeros(len(labels), 0)
         self.persists = False
+        self._number(1, False)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def prepare(self, precision: str, targets: int, persists: bool) -> None:
+    def prepare(self, precision: str, targets: int, persists: bool, restarts: int = 1) -> None:
         """Choose the model's fastest form for the search, and the classes that each sample is aimed at."""
         self.classifier, self.persists = self.judged.twin(precision), persists
         if self.goal is not None:
@@ -67,28 +73,57 @@ class Pool:
                 logits = self.classifier(self.space.render(self.space.centre()))
             others = logits.scatter(1, self.labels[:, None], -torch.inf)
             self.aims = others.argsort(1, descending=True)[:, : min(targets, logits.shape[1] - 1)]
+        several = self.aims.shape[1]
+        self._number(restarts * max(1, several), not persists and 1 < several <= ABREAST)
+
+    def _number(self, walks: int, abreast: bool) -> None:
+        """So many walks a sample; `abreast`: those after the first, and then those of each restart, together."""
+        self.walks = walks
+        self.age = self.labels.new_zeros(len(self) * walks)
+        self.done = torch.zeros_like(self.age, dtype=torch.bool)
+        number = torch.arange(walks, device=self.labels.device)
+        width = self.aims.shape[1] if abreast else 1
+        self._next = ((number + 1) % width == 0).long() * width
+        if abreast:
+            self._next[0] = width - 1
+        self._next[-1] = 0
+
+    def begin(self) -> Tensor:
+        """The first walk of every sample."""
+        return torch.arange(len(self), device=self.labels.device) * self.walks
 
     def live(self, index: Tensor) -> Live:
-        """The rows at work at some positions."""
+        """The rows at work at some places."""
         return Live(self, index)
 
-    def hand_on(self, index: Tensor, z: Tensor) -> None:
-        """Where walks ended; kept for the samples that nothing was found for."""
-        lost = self.nearest[index].isinf()
-        self.answer[index[lost]] = z[lost]
+    def room_for(self, waiting: Tensor, room: int, alone: bool) -> int:
+        """How many of the walks that wait find room; `alone`: some must. Those that go abreast stay together."""
+        if room >= len(waiting):
+            return len(waiting)
+        sample = waiting // self.walks
+        ends = (sample[1:] != sample[:-1]).nonzero()[:, 0] + 1
+        fits = ends[ends <= room]
+        if len(fits):
+            return int(fits[-1])
+        return (int(ends[0]) if len(ends) else len(waiting)) if alone else 0
 
-    def once_more(self, index: Tensor) -> Tensor:
-        """Begin the next walk of samples whose last point, now looked at, stands too; returns which."""
+    def follow(self, index: Tensor, z: Tensor) -> Tensor:
+        """The walks that follow those at `index`, which ended at z; the last of a sample is left to the judge."""
+        number = index % self.walks
+        last = number == self.walks - 1
+        sample = index[last] // self.walks
+        lost = self.nearest[sample].isinf()
+        self.answer[sample[lost]] = z[last][lost]
+        index, z, number = index[~last], z[~last], number[~last]
         if not len(index):
             return index
-        self.done[index] = False
         ended = self.live(index)
         if not self.persists:
-            ended.logits(self.answer[index])
-        index = index[ended.open()]
-        self.restart[index] += 1
-        self.age[index] = 0
-        return index
+            ended.logits(z)
+        count = self._next[number] * ended.open()
+        within = torch.arange(int(count.sum()), device=count.device)
+        within -= (count.cumsum(0) - count).repeat_interleave(count)
+        return (index + 1).repeat_interleave(count) + within
 
     def release(self) -> None:
         """Nothing is at work any more."""
@@ -103,8 +138,8 @@ class Live:
         classifier: differentiable images → logits.
         space: the rows' space, with their budgets.
         labels: int64 [n].
-        index: int64 [n], their positions in the pool.
-        restart: int64 [n], 0 for the first walk; `age` the steps taken in it.
+        index: int64 [n], their places in the pool; `sample` the samples there.
+        restart: int64 [n], the number of the walk, 0 for the first; `age` the steps taken in it.
         target: int64 [n], the class aimed at in this walk; −1 when untargeted.
         last_logits: float32 [n, k] of the latest evaluation.
         done: bool [n], found or worn out: such a row only waits to leave, and nothing of it counts.
@@ -115,13 +150,9 @@ class Live:
 
     def __init__(self, pool: Pool, index: Tensor) -> None:
         self.pool, self.index = pool, index
-        self.classifier, self.space, self.labels = (
-            pool.classifier,
-            pool.space.select(index),
-            pool.labels[index],
-        )
-        self.restart = pool.restart[index]
-        self.nearest = pool.nearest[index]
+        self.sample, self.restart = index // pool.walks, index % pool.walks
+        self.classifier, self.space = pool.classifier, pool.space.select(self.sample)
+        self.labels, self.nearest = pool.labels[self.sample], pool.nearest[self.sample]
         self.done = pool.done[index]
         self.age = torch.where(self.done, 0, pool.age[index])  # a finished row is of an age that steps know
         self.finished = 0
@@ -133,22 +164,22 @@ class Live:
     @cached_property
     def streams(self) -> Streams:
         """One stream a row, of its own for every walk."""
-        return self.pool.streams.select(self.index).fork(self.restart)
+        return self.pool.streams.select(self.sample).fork(self.restart)
 
     @cached_property
     def origin(self) -> Tensor:
         """Where the first walk begins: the centre, or where a larger budget ended."""
-        return self.pool.origin[self.index]
+        return self.pool.origin[self.sample]
 
     @property
     def fresh_start(self) -> Tensor:
         """bool [n]: does nothing better than a point of the attack's own choice exist to begin at?"""
-        return (self.restart > 0) | self.pool.fresh_start[self.index]
+        return (self.restart > 0) | self.pool.fresh_start[self.sample]
 
     @property
     def proof(self) -> Tensor:
         """The nearest misclassified point seen so far, where `nearest` [n] is finite."""
-        return self.pool.answer[self.index]
+        return self.pool.answer[self.sample]
 
     @cached_property
     def target(self) -> Tensor:
@@ -156,7 +187,7 @@ class Live:
         aims = self.pool.aims
         if not aims.shape[1]:
             return torch.full_like(self.labels, -1)
-        return aims[self.index, self.restart % aims.shape[1]]
+        return aims[self.sample, self.restart % aims.shape[1]]
 
     # -- looking at the model -----------------------------------------------------------------------
 
@@ -195,17 +226,21 @@ class Live:
         broken &= (distance <= self.space.budget * (1 + SLACK)) & (distance < self.nearest)
         if (pool := self.pool).classifier is not pool.judged and broken.any():
             rows = broken.nonzero()[:, 0]  # the fast form may err: only what the judge's form says counts
-            self._count(self.index[rows])
+            self._count(self.sample[rows])
             with torch.no_grad():
                 exact = pool.judged(self.space.select(rows).render(z[rows]))
             self.at_work()
             broken[rows] = self._broken(exact, self.labels[rows])
         if broken.any():
-            pool.answer[self.index[broken]] = z[broken]
-            pool.nearest[self.index[broken]] = distance[broken]
-            self.nearest = torch.where(broken, distance, self.nearest)
+            rows = broken.nonzero()[:, 0]
+            if len(rows) > 1:  # of walks abreast, the first one to find something counts
+                sample = self.sample[rows]
+                rows = rows[torch.cat([sample[:1] >= 0, sample[1:] != sample[:-1]])]
+            pool.answer[self.sample[rows]] = z[rows]
+            pool.nearest[self.sample[rows]] = distance[rows]
+            self.nearest = pool.nearest[self.sample]
             if not pool.persists:
-                self.leave(broken)
+                self.leave(self.nearest.isfinite())
 
     def _broken(self, logits: Tensor, labels: Tensor) -> Tensor:
         predicted = logits.argmax(1)
@@ -241,13 +276,12 @@ class Live:
             return rows
         count = len(rows) + fresh
         places = -count % ROWS if count + -count % ROWS <= self.pool.classifier.most else 0
-        over = self.done & self.pool.done[self.index]  # not those that wait for another walk
-        riders = over.nonzero()[:places, 0]
+        riders = self.done.nonzero()[:places, 0]
         return torch.cat([rows, riders])
 
     def at_work(self) -> None:
         """What follows is charged to the rows that search."""
-        self._count(self.index[~self.done], len(self))
+        self._count(self.sample[~self.done], len(self))
 
     def _count(self, rows: Tensor, of: int | None = None) -> None:
         if (meter := self.pool.judged.meter) is not None:

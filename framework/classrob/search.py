@@ -39,7 +39,7 @@ class StepwiseAttack(Attack):
     targets: int = Field(
         default=0,
         ge=0,
-        description="0: untargeted; else how many other classes are aimed at in turn, the likeliest first",
+        description="0: untargeted; else how many other classes are aimed at, the likeliest first, then the others",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the search; what it finds is always judged in float32"
@@ -63,9 +63,8 @@ class StepwiseAttack(Attack):
     @final
     def walk(self, pool: Pool) -> Tensor:
         """Walk every sample of a pool; the nearest misclassified points found, else the last ones."""
-        pool.prepare(self.precision, self.targets, self.persists)
-        walks = self.restarts * max(1, pool.aims.shape[1])
-        waiting = torch.arange(len(pool), device=pool.labels.device)
+        pool.prepare(self.precision, self.targets, self.persists, self.restarts)
+        waiting = pool.begin()
         live, state = pool.live(waiting[:0]), State()
         while True:
             if live.finished >= LEAVE * len(live):
@@ -73,7 +72,8 @@ class StepwiseAttack(Attack):
                 # walks of their own for a few rows would take as many steps as for all
                 if len(waiting) - room <= REST * pool.classifier.batch_size:
                     room = len(waiting)
-                fresh, waiting = waiting[: max(0, room)], waiting[max(0, room) :]
+                room = pool.room_for(waiting, room, alone=not live.open().any())
+                fresh, waiting = waiting[:room], waiting[room:]
                 rows = live.staying(len(fresh))
                 index, state = live.index[rows], {k: v[rows] for k, v in state.items()}
                 if len(fresh):
@@ -86,8 +86,6 @@ class StepwiseAttack(Attack):
             state = self.step(live, state)
             live.grow()
             if (worn := live.open() & (live.age >= self.steps)).any():
-                pool.hand_on(live.index[worn], state.get("best", state["z"])[worn].detach())
-                again = live.index[worn & (live.restart + 1 < walks)]
+                ends = state.get("best", state["z"])[worn].detach()
+                waiting = torch.cat([waiting, pool.follow(live.index[worn], ends)])
                 live.leave(worn)
-                waiting = torch.cat([waiting, pool.once_more(again)])
-                live.at_work()

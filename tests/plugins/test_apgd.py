@@ -209,6 +209,32 @@ def test_targets_are_the_likeliest_other_classes_each_in_a_walk_of_its_own() -> 
     assert classifier.meter.backwards.tolist() == [16] * N
 
 
+@pytest.mark.parametrize("budget", [1e-4, 0.02])
+def test_targets_that_go_abreast_find_the_same_in_every_batch(budget: float) -> None:
+    """After the likeliest one; also where a batch is smaller than they are."""
+    classifier, space, batch, streams = arena(LinfBall, budget, classes=10)
+    attack, found = ApgdTargeted(steps=7, targets=9, restarts=2), list[Tensor]()
+    spent, asked = list[list[int]](), list[list[int]]()
+    for classifier.batch_size in (1, 4, 16, 50, 256):
+        classifier.meter = Meter.of(N)
+        found.append(attack.search(classifier, space, batch, streams, None))
+        spent.append(classifier.meter.backwards.tolist())
+        asked.append(classifier.meter.forwards.tolist())
+    classifier.meter = None
+    assert all(one.equal(found[0]) for one in found)
+    assert all(one == spent[0] for one in spent)
+    assert all(one == asked[0] for one in asked)
+    broken = judge(classifier, space, batch, found[0]).broken
+    stands = torch.tensor(spent[0])[~broken]
+    assert bool((stands == 7 * 18).all())
+    assert int(broken.sum()) > 0 if budget > 0.01 else int(broken.sum()) == 0
+    early = torch.tensor(spent[0])[broken]
+    assert bool((early < 7 * 18).all())
+    if budget > 0.01:  # some by the likeliest class alone, in a few steps, some by others after it
+        assert int(early.min()) < 7
+        assert int(early.max()) > 7
+
+
 def test_where_a_larger_budget_ended_is_a_beginning() -> None:
     classifier, space, batch, streams = arena(L2Ball, 0.5)
     start = space.start(streams.fork("start"))

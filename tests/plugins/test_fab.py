@@ -111,10 +111,9 @@ def test_walks_begin_at_the_image_and_later_at_half_of_a_random_start(ball: Any)
     start = space.start(streams.fork("larger"))
     pool = Pool(classifier, space, batch.labels, streams, start)
     fab = FAB(targets=2, restarts=2)
-    pool.prepare("float32", fab.targets, persists=False)
+    pool.prepare("float32", fab.targets, persists=False, restarts=fab.restarts)
     for walk in range(4):
-        pool.restart[:] = walk
-        live = pool.live(torch.arange(N))
+        live = pool.live(pool.begin() + walk)
         z = fab.begin(live)["z"]
         expected = [start, space.centre(), *[0.5 * space.start(live.streams)] * 2][walk]
         assert torch.equal(z, expected)
