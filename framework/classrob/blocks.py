@@ -92,9 +92,12 @@ def _planes(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.
 def _pairs(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.dtype) -> Tensor:
     """The same where the channels are innermost: two pixels side by side, moved as if they were a complex number."""
     n, _, rows, columns = blocks.shape
-    pixels = blocks.permute(0, 2, 3, 1).to(dtype).reshape(n, rows, columns, channels, down, across)
+    pixels = blocks.permute(0, 2, 3, 1).reshape(n, rows, columns, channels, down, across)
+    pixels = pixels.to(
+        dtype if dtype in (torch.float32, torch.float64) else torch.float32
+    )  # the complex ones
     images = torch.view_as_complex(pixels.contiguous()).permute(0, 3, 1, 4, 2).contiguous()
-    return torch.view_as_real(images).reshape(n, channels, rows * down, columns * across)
+    return torch.view_as_real(images).reshape(n, channels, rows * down, columns * across).to(dtype)
 
 
 def _within(blocks: Tensor, channels: int, down: int, across: int, dtype: torch.dtype) -> Tensor:

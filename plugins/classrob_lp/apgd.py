@@ -92,7 +92,9 @@ class ApgdTargeted(APGD):
     """Auto-PGD on the targeted difference of logits ratio; on the margin with two or three classes."""
 
     targets: int = Field(
-        default=9, ge=1, description="how many other classes are aimed at, the likeliest first, then the others"
+        default=9,
+        ge=1,
+        description="how many other classes are aimed at, the likeliest first, then the others",
     )
 
     def objective(self, live: Live) -> Loss:

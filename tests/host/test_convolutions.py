@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -72,6 +74,25 @@ def test_so_has_any_of_single_pixels_that_leaves_some_out(
     back = drawn(seed + 3, *F.conv2d(x, weight, bias, stride).shape)
     layout = torch.channels_last if innermost else torch.contiguous_format
     returned(x, weight, bias, stride, (0, 0), back.contiguous(memory_format=layout))
+
+
+@pytest.mark.parametrize("innermost", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize(("channels", "stride"), [(1, 1), (3, 1), (3, 2), (8, 2)])
+def test_it_comes_back_in_the_type_of_the_images_whatever_their_order(
+    channels: int, stride: int, dtype: torch.dtype, innermost: bool
+) -> None:
+    layout = torch.channels_last if innermost else torch.contiguous_format
+    exact, weight = drawn(0, 2, channels, 9, 10), drawn(1, 5, channels, 3, 3)
+    slopes = list[Tensor]()
+    for lean, kind in ((False, torch.float64), (True, dtype)):
+        x = exact.to(kind).contiguous(memory_format=layout).requires_grad_()
+        with LeanConvolutions() if lean else nullcontext():
+            found = F.conv2d(x, weight.to(kind).contiguous(memory_format=layout), None, stride, 1)
+        back = drawn(2, *found.shape).to(kind).contiguous(memory_format=layout)
+        slopes.append(torch.autograd.grad(found, x, back)[0])
+    assert slopes[1].dtype == dtype
+    assert torch.allclose(slopes[1].double(), slopes[0], atol=0.1 if dtype == torch.bfloat16 else 1e-4)
 
 
 @pytest.mark.parametrize("side", [1, 3])
