@@ -162,7 +162,7 @@ class Scalings:
 
     def waits(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
         """What stands for the result of one more scaling; None where a call is none."""
-        known = self._waiting.get(id(args[0])) if args else None
+        known = self._waiter(args[0]) if args else None
         if known is None or kwargs or len(args) != 2:
             return None
         if func is Tensor.to and args[1] == self.images.dtype:
@@ -179,7 +179,7 @@ class Scalings:
 
         `dtype` is as in `Convolution.leaner`. The weights may be of another type than the images.
         """
-        known = self._waiting.get(id(call.images))
+        known = self._waiter(call.images)
         if known is None:
             return None
         call = call._replace(images=self.images)
@@ -194,11 +194,15 @@ class Scalings:
         match value:
             case Tensor() if id(value) in self._waiting:
                 return self._scaled(value)
-            case list() | tuple() if any(isinstance(one, Tensor | list | tuple) for one in value):
+            case list() | tuple() if type(value) in _SEVERAL and self.concern(value):
                 return type(value)(self.given(func, one) for one in value)
             case dict():
                 return {key: self.given(func, one) for key, one in value.items()}
         return value
+
+    def _waiter(self, value: Any) -> Scaled | None:
+        """What is known of a tensor that nobody has looked at yet; from then on it is like any other."""
+        return None if id(value) in self._done else self._waiting.get(id(value))
 
     def _scaled(self, stand_in: Tensor) -> Tensor:
         """Computed once, so that whoever writes into it does so for all."""

@@ -101,7 +101,7 @@ class _Form(TorchFunctionMode):
             args, kwargs = given(func, args), dict(given(func, kwargs))
         if func in LAYERS:
             return self._layer(func, args, kwargs)
-        if self.innermost and func in VIEWS and args[0].requires_grad:
+        if self.innermost and func in VIEWS and args and args[0].requires_grad:
             args = (_ordered(args[0]), *args[1:])
         return func(*args, **kwargs)
 

@@ -16,6 +16,15 @@ from classrob.twin import Twin
 
 Scale = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+
+def _read_between(x: Tensor, mean: Tensor, std: Tensor, write: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Somebody looks at the values of what is written into afterwards."""
+    y = x - mean
+    read = y.flip(3)
+    write(y, std)
+    return y + read
+
+
 #: What may come before a convolution, of images, numbers a channel, and others above 0.
 SCALINGS: dict[str, Scale] = {
     "nothing": lambda x, mean, std: x,
@@ -36,6 +45,11 @@ LOOKING: dict[str, Scale] = {
     "written into": lambda x, mean, std: (x - mean).neg_().mul_(std),
     "padded": lambda x, mean, std: F.pad((x - mean) / std, (1, 1, 1, 1), value=0.5),
     "of a power": lambda x, mean, std: torch.add(x - mean, std, alpha=2),
+    "read and then scaled on": lambda x, mean, std: _read_between(x, mean, std, torch.Tensor.div_),
+    "read and then written over": lambda x, mean, std: _read_between(x, mean, std, lambda y, s: y.neg_()),
+    "by names": lambda x, mean, std: torch.flatten(input=torch.sub(input=x, other=mean), start_dim=2).view_as(
+        x
+    ),
     "twice": lambda x, mean, std: torch.cat([(half := x - mean)[:, :1] * 2, half[:, 1:]], 1),
 }
 
