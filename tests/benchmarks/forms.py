@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,7 +56,7 @@ def measure(subject: Subject, size: int, rounds: int) -> None:
     }
     for kind, way in ways.items():
         with plain.frozen():
-            seconds, _ = in_turn({n: often(lambda f=f: way(f)) for n, f in forms.items()}, rounds)
+            seconds, _ = in_turn({n: often(partial(way, f)) for n, f in forms.items()}, rounds)
         for name, found in seconds.items():
             say(
                 "forms",
