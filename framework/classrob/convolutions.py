@@ -99,7 +99,7 @@ class Convolution(NamedTuple):
         """
         if self.images.requires_grad and torch.is_grad_enabled():
             return cast(Tensor, _Lean.apply(*self, True, offset, dtype, kernels))
-        return _computed(*self, True, offset, dtype)
+        return _computed(*self, True, offset, dtype, None)
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
@@ -116,7 +116,9 @@ def _computed(
     leaner: bool,
     offset: Tensor | None,
     dtype: torch.dtype | None,
+    kernels: Kernels | None,
 ) -> Tensor:
+    """The result of a `Convolution`; `kernels` are for the way back alone."""
     if points and leaner and images.stride(1) != 1:
         images, stride = images[:, :, :: stride[0], :: stride[1]], (1, 1)
     found = F.conv2d(images, weight, bias, stride, padding)
@@ -129,20 +131,7 @@ class _Lean(torch.autograd.Function):
 
     generate_vmap_rule = True
 
-    @staticmethod
-    def forward(
-        images: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        points: bool,
-        leaner: bool,
-        offset: Tensor | None,
-        dtype: torch.dtype | None,
-        kernels: Kernels | None,
-    ) -> Tensor:
-        return _computed(images, weight, bias, stride, padding, points, leaner, offset, dtype)
+    forward = staticmethod(_computed)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -164,7 +153,7 @@ class _Lean(torch.autograd.Function):
 
 
 #: torch looks the signature up at every call; found once, it costs a tenth.
-_Lean.forward.__signature__ = inspect.signature(_Lean.forward)
+_computed.__signature__ = inspect.signature(_computed)
 
 
 def innermost(images: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ class FAB(StepwiseAttack):
         broken = live.logits(moved).argmax(1) != live.labels
         distance, norm, best = live.space.distance(moved), state["norm"], state["best"]
         nearer = broken & (distance < norm)
+        # where nothing was found, the last point is what the walk hands on
         keep = nearer | (norm.isinf() & (live.age + 1 >= self.steps))
         best[keep] = moved[keep]
         if broken.any():
