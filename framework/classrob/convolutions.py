@@ -69,17 +69,18 @@ class Convolution(NamedTuple):
     ) -> Convolution | None:
         """Such a call; None where no way is faster."""
         channels, *kernel = weight.shape[1:]
-        steps, points = _pair(stride), kernel == [1, 1]
-        if channels > (FEW_STRIDED if min(steps) > 1 else FEW) and not (points and max(steps) > 1):
+        steps = _pair(stride)
+        few = channels <= (FEW_STRIDED if min(steps) > 1 else FEW)
+        sparse = kernel == [1, 1] and max(steps) > 1
+        if not (few or sparse):  # as most are
             return None
-        if input.ndim != 4 or input.device.type != "cpu" or groups != 1 or isinstance(padding, str):
+        if input.ndim != 4 or input.device.type != "cpu" or groups != 1 or _pair(dilation) != (1, 1):
             return None
-        constant = not weight.requires_grad and (bias is None or not bias.requires_grad)
+        if isinstance(padding, str) or weight.requires_grad or (bias is not None and bias.requires_grad):
+            return None
         margins = _pair(padding)
-        points = points and max(steps) > 1 and max(margins) == 0
-        if not constant or _pair(dilation) != (1, 1):
-            return None
-        if not points and channels > (FEW_STRIDED if min(steps) > 1 else FEW):
+        points = sparse and max(margins) == 0
+        if not (few or points):
             return None
         return cls(input, weight, bias, steps, margins, points)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -123,7 +123,7 @@ def _innermost(classifier: Classifier, images: Tensor) -> bool:
             classifier(images[:1])
         if pays := seen.positions >= POSITIONS:
             with torch.no_grad():
-                replace(classifier, channels_last=True).twin()(images[:1])
+                replace(classifier, channels_last=True, _twins={}).twin()(images[:1])
     except StudyError:
         return False  # it views an activation as rows of numbers; or its own form fails too, and says so next
     return pays
@@ -133,14 +133,20 @@ def _lean(classifier: Classifier, images: Tensor) -> bool:
     """Do convolutions go faster ways? Where it has such, and what comes out is the same."""
     some, found = images[:1].clone().requires_grad_(), list[tuple[Tensor, Tensor]]()
     lean = LeanConvolutions()
-    search = replace(classifier, lean=True).twin()
-    try:
-        for way, model in ((nullcontext(), classifier), (lean, classifier), (nullcontext(), search)):
-            with way:
-                logits = model(some)
-            if not logits.requires_grad or (len(found) == 2 and not lean.seen):
-                return False
+
+    def told(model: Classifier) -> bool:
+        logits = model(some)
+        if logits.requires_grad:
             found.append((logits.detach(), torch.autograd.grad(logits.amax(1).sum(), some)[0]))
+        return logits.requires_grad
+
+    try:
+        if not told(classifier):
+            return False
+        with lean:
+            told(classifier)
+        if not lean.seen or not told(replace(classifier, lean=True).twin()):
+            return False
     except (StudyError, RuntimeError):  # a way that knows no such call; or it has no gradient at all
         return False
     plain, *others = found
