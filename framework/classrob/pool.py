@@ -147,6 +147,8 @@ class Live:
     """
 
     last_logits: Tensor
+    #: What a row has grown older by when a step ends.
+    taken: Tensor | int = 1
 
     def __init__(self, pool: Pool, index: Tensor) -> None:
         self.pool, self.index = pool, index
@@ -160,6 +162,11 @@ class Live:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def room(self) -> int:
+        """How many images one call of the network takes."""
+        return self.classifier.most
 
     @cached_property
     def streams(self) -> Streams:
@@ -210,11 +217,29 @@ class Live:
         return torch.stack(rows, 1)
 
     @torch.no_grad()
-    def logits(self, z: Tensor, images: Tensor | None = None) -> Tensor:
-        """Logits [n, k]; one forward pass. `images` are what z renders to, where the attack keeps them."""
-        logits = self.classifier(self.space.render(z) if images is None else images)
+    def logits(self, z: Tensor) -> Tensor:
+        """Logits [n, k]; one forward pass."""
+        logits = self.classifier(self.space.render(z))
         self._note(z, logits)
         return logits
+
+    @torch.no_grad()
+    def ahead(self, images: Tensor) -> Tensor:
+        """Logits [m, k] of images that rows may come to; one forward pass, which only `came` charges."""
+        self._count(self.sample[:0])
+        logits = self.classifier(images)
+        self.at_work()
+        return logits
+
+    def came(self, z: Tensor, logits: Tensor, looks: Tensor) -> None:
+        """After `looks` [n] steps of a forward pass each, logits [n, k] are of z, or of where a row has not gone.
+
+        What was looked at ahead and lies beyond is charged to nobody: nothing rests on it.
+        """
+        self.taken = looks
+        if (meter := self.pool.judged.meter) is not None:
+            meter.forwards.index_add_(0, self.sample.cpu(), looks.cpu())
+        self._note(z, logits)
 
     def _note(self, z: Tensor, logits: Tensor) -> None:
         """Whatever an attack evaluates counts: a row seen misclassified within its budget is found."""
@@ -253,8 +278,9 @@ class Live:
         return ~self.done
 
     def grow(self) -> None:
-        """One step older."""
-        self.age += ~self.done
+        """Older by the step, or the steps, that were taken."""
+        self.age += self.taken * ~self.done
+        self.taken = 1
 
     def leave(self, rows: Tensor) -> None:
         """These rows have finished."""

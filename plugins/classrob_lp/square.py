@@ -13,16 +13,13 @@ from classrob.parts import Need
 from classrob.search import Live, State, StepwiseAttack
 from classrob.space import Space
 from classrob.streams import Streams
+from classrob_lp.asked import Asked
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.l1 import L1Ball
-from classrob_lp.losses import margin
 from classrob_lp.windows import Plan, Windows, bump, plan
 
 #: Of the budget, how much a smooth update uses up: what is left is for rounding.
 USED = 1.0 - 1e-6
-
-#: Queries that are drawn at a time.
-AHEAD = 16
 
 #: The power of each norm; 0 stands for ℓ∞.
 POWERS: dict[type[Space], int] = {LinfBall: 0, L2Ball: 2, L1Ball: 1}
@@ -48,20 +45,21 @@ class Square(StepwiseAttack):
         """Where each row starts; the step evaluates it."""
         space, power = _searched(live.space)
         first = _stripes(space, live.streams) if power == 0 else _grid(space, live.streams, power)
-        z = torch.where(space.rows(live.fresh_start), first, live.origin)
-        state = {"z": z.contiguous(), "margin": torch.full_like(space.budget, -torch.inf)}
+        z = torch.where(space.rows(live.fresh_start), first, live.origin).contiguous()
+        nowhere, lull = torch.full_like(space.budget, -torch.inf), torch.zeros_like(live.age)
+        state = {"z": z, "margin": nowhere, "lull": lull}
         if power:
             return state | {"mass": _mass(z, power).sum((1, 2, 3))}
-        ahead = torch.zeros(len(z), AHEAD, 4 + z.shape[1], dtype=torch.int64, device=z.device)
-        return state | {"shown": space.render(z).contiguous(), "ahead": ahead}
+        return state | {"shown": space.render(z).contiguous()}
 
     def step(self, live: Live, state: State) -> State:
-        """One query: change a window, and change it back where that is no gain."""
+        """The next queries of each row, up to the first that is a gain: there one window changes."""
         space, power = _searched(live.space)
+        asked = Asked.of(live, state["lull"], self.steps)
         shapes = plan(self.steps, self.p_init, *space.images.shape[2:], power, space.images.device)
         if power == 0:
-            return _paint(live, space, shapes, state)
-        return _reshape(live, space, shapes, state, power)
+            return _paint(live, space, shapes, asked, state)
+        return _reshape(live, space, shapes, asked, state, power)
 
 
 def _searched(space: Space) -> tuple[Offsets, int]:
@@ -99,33 +97,7 @@ def _corners(high: Tensor, side: Tensor, height: int, width: int) -> Tensor:
     return y * width + x
 
 
-def _improves(live: Live, z: Tensor, state: State, shown: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """bool [n], is z, which renders to `shown`, better than where the row stands; and the margin of what is kept."""
-    found = margin(live.logits(z, shown), live.labels)
-    better = (found > state["margin"]) | (found >= 0.0)
-    return better, torch.where(better, found, state["margin"])
-
-
 # -- ℓ∞ -----------------------------------------------------------------------------------------------
-
-
-def _queries(live: Live, shapes: Plan, ahead: Tensor, shape: torch.Size) -> Tensor:
-    """What each row's next window is: pixels, first cell, corner, a random number, and a sign a channel, int64 [n, ·].
-
-    `AHEAD` queries are drawn at a time, since a call of an operation costs more than what it does here.
-    """
-    slot = live.age % AHEAD
-    if len(due := (live.open() & (slot == 0)).nonzero()[:, 0]):
-        n, channels = len(due), shape[1]
-        ages = (live.age[due, None] + torch.arange(AHEAD, device=due.device)).flatten()
-        each = live.streams.select(due.repeat_interleave(AHEAD))
-        words = each.fork(ages).bits(3 + channels)
-        high = _high(words[:, :3])
-        side, pixels, first = shapes.of_query[ages.clamp(max=len(shapes.of_query) - 1)].unbind(1)
-        corner = _corners(high[:, :2, None], side, *shape[2:])
-        drawn = torch.cat([pixels[:, None], first[:, None], corner, high[:, 2:], words[:, 3:]], 1)
-        ahead[due] = drawn.view(n, AHEAD, 4 + channels)
-    return ahead[torch.arange(len(slot), device=slot.device), slot]
 
 
 def _stripes(space: Offsets, streams: Streams) -> Tensor:
@@ -135,31 +107,34 @@ def _stripes(space: Offsets, streams: Streams) -> Tensor:
     return (space.rows(space.budget) * signs).expand(n, channels, space.images.shape[2], width)
 
 
-def _paint(live: Live, space: Offsets, shapes: Plan, state: State) -> State:
-    """One colour in a window of each image: every channel up or down by the whole budget.
+def _paint(live: Live, space: Offsets, shapes: Plan, asked: Asked, state: State) -> State:
+    """One colour in a window of an image: every channel up or down by the whole budget.
 
     An offset here is the budget up or down at every pixel, and the box cuts what is shown of it. Only the windows
     are rendered.
     """
-    z, shown, shape = state["z"], state["shown"], space.images.shape
-    query = _queries(live, shapes, state["ahead"], shape)
-    pixels, first, corner, number = query[:, :4].unbind(1)
-    windows = Windows.at(shapes, pixels, first, corner, shape)
-    colour = space.budget[:, None] * _signs(query[:, 4:])
+    z, shown, shape = state["z"], state["shown"], space.images.shape[1:]
+    words = asked.streams(live).bits(3 + shape[0])
+    high = _high(words[:, :3])
+    side, pixels, first = shapes.of_query.index_select(0, asked.age).unbind(1)
+    corner = _corners(high[:, :2, None], side, *shape[1:])[:, 0]
+    windows = Windows.at(shapes, pixels, first, corner, asked.row, shape)
+    colour = space.budget[asked.row, None] * _signs(words[:, 3:])
     old, new = windows.read(z), windows.spread(colour)
     changed = windows.total((old - new).abs()).sum(1) > 0.0
     if not changed.all():  # the window has this colour already: any of the others, all alike
-        flips = 1 + (number[:, None] * (2 ** min(shape[1], 31) - 1) >> 32)
-        flips = flips >> torch.arange(shape[1], device=z.device).clamp_(max=31) & 1
+        flips = 1 + (high[:, 2:] * (2 ** min(shape[0], 31) - 1) >> 32)
+        flips = flips >> torch.arange(shape[0], device=z.device).clamp_(max=31) & 1
         new = windows.spread(colour * (1 - 2 * flips * ~changed[:, None]))
-    before, after = windows.read(shown), windows.read(space.images).add_(new).clamp_(0.0, 1.0)
-    windows.write(z, new)
-    windows.write(shown, after)
-    better, best = _improves(live, z, state, shown)
-    kept = windows.spread(better)[:, None]
-    windows.write(z, torch.where(kept, new, old))
-    windows.write(shown, torch.where(kept, after, before))
-    return {**state, "margin": best}
+    tried = shown.index_select(0, asked.row)
+    alone = windows.moved((torch.arange(len(tried), device=z.device) - asked.row) * shape.numel())
+    alone.write(tried, windows.read(space.images).add_(new).clamp_(0.0, 1.0))
+    found = asked.outcome(live, state, tried)
+    if found.gains.any():
+        shown[asked.row[found.gains]] = tried[found.gains]
+        windows.write(z, new, of=found.gains)
+    live.came(z, found.logits, found.looks)
+    return {**state, **found.state}
 
 
 # -- ℓ2 and ℓ1 ----------------------------------------------------------------------------------------
@@ -183,18 +158,19 @@ def _grid(space: Offsets, streams: Streams, power: int) -> Tensor:
     return (space.images + z).clamp(0.0, 1.0) - space.images
 
 
-def _reshape(live: Live, space: Offsets, shapes: Plan, state: State, power: int) -> State:
+def _reshape(live: Live, space: Offsets, shapes: Plan, asked: Asked, state: State, power: int) -> State:
     """A bump is added to a window's direction, channel by channel, and a second window is emptied for it.
 
     The window takes what the two had, and the channel's part of what the image leaves of the budget.
     """
-    shape, channels = space.images.shape, space.images.shape[1]
-    z = state["z"].clone() if power == 1 else state["z"]
-    words = live.streams.fork(live.age).bits(5 + channels)
+    channels, mass = space.images.shape[1], state["mass"][asked.row]
+    space, z = space.select(asked.row), state["z"].index_select(0, asked.row)
+    words = asked.streams(live).bits(5 + channels)
     high = _high(words[:, :4])
-    side, pixels, first = shapes.of_query.index_select(0, live.age).unbind(1)
-    corners = _corners(high.view(-1, 2, 2), side, *shape[2:])
-    gain = Windows.at(shapes, pixels, first, corners[:, 0], shape)
+    side, pixels, first = shapes.of_query.index_select(0, asked.age).unbind(1)
+    corners = _corners(high.view(-1, 2, 2), side, *z.shape[2:])
+    each = torch.arange(len(z), device=z.device)
+    gain = Windows.at(shapes, pixels, first, corners[:, 0], each, z.shape[1:])
     loss = gain.moved(corners[:, 1] - corners[:, 0])
     empty = z.new_zeros(()).expand(gain.place.shape)
     old = gain.read(z)
@@ -205,7 +181,7 @@ def _reshape(live: Live, space: Offsets, shapes: Plan, state: State, power: int)
     own = gain.total(_mass(old, power))
     union = own + loss.total(_mass(lost, power))
     limit = (USED * space.budget.double()) ** power
-    spare = (limit - state["mass"]).clamp_min(0.0)[:, None] / channels + union
+    spare = (limit - mass).clamp_min(0.0)[:, None] / channels + union
     target = channels * spare if power == 1 else spare.sqrt()
     turned = gain.spread(words[:, 4] < 0) * (len(shapes.bumps) // 2)
     new = shapes.bumps.index_select(0, gain.cell + turned)[:, None] * gain.spread(_signs(words[:, 5:]))
@@ -216,15 +192,14 @@ def _reshape(live: Live, space: Offsets, shapes: Plan, state: State, power: int)
     if power == 1:  # the channels together now have too much, and the projection takes the smallest away
         gain.write(z, new)
         z = space.project(z)
-        better, best = _improves(live, z, state)
-        mass = torch.where(better, space.distance(z).double(), state["mass"])
-        return {"z": torch.where(space.rows(better), z, state["z"]), "margin": best, "mass": mass}
-    pixel = gain.read(space.images)
-    new = new.clamp(-pixel, 1.0 - pixel)
-    gain.write(z, new)
-    better, best = _improves(live, z, state)
-    mass = state["mass"] + (gain.total(_mass(new, power)) - union).sum(1)
-    kept = gain.spread(better)[:, None]
-    loss.write(z, torch.where(kept, 0.0, lost))
-    gain.write(z, torch.where(kept, new, old))
-    return {"z": z, "margin": best, "mass": torch.where(better, mass, state["mass"])}
+        mass = space.distance(z).double()
+    else:
+        pixel = gain.read(space.images)
+        new = new.clamp(-pixel, 1.0 - pixel)
+        gain.write(z, new)
+        mass = mass + (gain.total(_mass(new, power)) - union).sum(1)
+    found = asked.outcome(live, state, space.render(z))
+    rows = asked.row[found.gains]
+    state["z"][rows], state["mass"][rows] = z[found.gains], mass[found.gains]
+    live.came(state["z"], found.logits, found.looks)
+    return {**state, **found.state}

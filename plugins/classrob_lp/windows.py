@@ -1,4 +1,4 @@
-"""Square windows of pixels, one a sample and each of its own side, read and written without a loop over samples."""
+"""Square windows of pixels, each of its own side and in an image of its own, read and written without a loop."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def plan(queries: int, first_area: float, height: int, width: int, power: int, d
 @final
 @dataclass(frozen=True)
 class Windows:
-    """The pixels of one window a sample.
+    """The pixels of n windows.
 
     Attributes:
-        pixels: int64 [n], how many each sample has, perhaps none.
-        row: int64 [t], the sample of each of the t pixels of all.
+        pixels: int64 [n], how many each window has, perhaps none.
+        row: int64 [t], the window of each of the t pixels of all.
         cell: int64 [t], the pixel's cell in the plan.
-        place: int64 [t, c], where its values are in a contiguous tensor [n, c, h, w].
+        place: int64 [t, c], where its values are in a contiguous tensor of images [·, c, h, w].
     """
 
     pixels: Tensor
@@ -100,38 +100,42 @@ class Windows:
     place: Tensor
 
     @classmethod
-    def at(cls, plan: Plan, pixels: Tensor, first: Tensor, corner: Tensor, shape: torch.Size) -> Self:
-        """Windows of so many pixels, their first cells, and corners y · width + x, all int64 [n].
+    def at(
+        cls, plan: Plan, pixels: Tensor, first: Tensor, corner: Tensor, image: Tensor, shape: torch.Size
+    ) -> Self:
+        """Windows of so many pixels, their first cells, corners y · width + x, and images, all int64 [n].
 
-        `shape` is that of the images, (n, c, h, w).
+        `shape` is that of an image, (c, h, w).
         """
-        n, channels, area = shape[0], shape[1], shape[2] * shape[3]
         row = torch.repeat_interleave(pixels)
         skipped = first - pixels.cumsum(0) + pixels
         cell = torch.arange(len(row), device=row.device) + skipped.index_select(0, row)
-        image = corner + torch.arange(0, n * channels * area, channels * area, device=row.device)
-        pixel = plan.offset.index_select(0, cell) + image.index_select(0, row)
-        channel = torch.arange(0, channels * area, area, device=row.device)
+        begin = corner + image * shape.numel()
+        pixel = plan.offset.index_select(0, cell) + begin.index_select(0, row)
+        channel = torch.arange(0, shape.numel(), shape[1] * shape[2], device=row.device)
         return cls(pixels, row, cell, pixel[:, None] + channel)
 
     def moved(self, pixels: Tensor) -> Self:
-        """The same windows further on by some pixels, int64 [n]; a line is `width` pixels."""
+        """The same windows further on by some numbers, int64 [n]: a line is `width`, an image all its channels."""
         return replace(self, place=self.place + self.spread(pixels)[:, None])
 
     def read(self, images: Tensor) -> Tensor:
         """The values [t, c] of contiguous images [n, c, h, w]."""
         return images.view(-1).index_select(0, self.place.view(-1)).view(self.place.shape)
 
-    def write(self, images: Tensor, values: Tensor) -> None:
-        """Put values [t, c] in their places."""
-        images.view(-1).scatter_(0, self.place.view(-1), values.reshape(-1))
+    def write(self, images: Tensor, values: Tensor, of: Tensor | None = None) -> None:
+        """Put values [t, c] in their places; `of` some of the windows, bool [n], or of all."""
+        place, of = self.place, None if of is None else self.spread(of)
+        if of is not None:
+            place, values = place[of], values[of]
+        images.view(-1).scatter_(0, place.view(-1), values.reshape(-1))
 
     def spread(self, values: Tensor) -> Tensor:
-        """Each sample's values [n, …] at its pixels, [t, …]."""
+        """Each window's values [n, …] at its pixels, [t, …]."""
         return values.index_select(0, self.row)
 
     def total(self, values: Tensor) -> Tensor:
-        """Sums [n, c] over each sample's pixels of [t, c]; float64, and bit for bit the sample's own."""
+        """Sums [n, c] over each window's pixels of [t, c]; float64, and bit for bit the window's own."""
         if not len(values):
             return values.new_zeros(len(self.pixels), values.shape[1], dtype=torch.float64)
         return torch.segment_reduce(values.double(), "sum", lengths=self.pixels, unsafe=True)

@@ -14,11 +14,12 @@ from classrob.live import Batch, Classifier, Meter
 from classrob.pool import Live, Pool
 from classrob.streams import Streams
 from classrob.testing.arena import Tint
+from classrob_lp.asked import LULL, Asked
 from classrob_lp.balls import L2Ball, LinfBall, Offsets
 from classrob_lp.l1 import L1Ball
 from classrob_lp.losses import margin
 from classrob_lp.pgd import PGD
-from classrob_lp.square import AHEAD, Square
+from classrob_lp.square import Square
 from classrob_lp.windows import Windows, bump, plan, side
 
 CPU = torch.device("cpu")
@@ -94,7 +95,7 @@ def test_windows_are_squares_within_their_own_image(queries: list[int], seed: in
     sides, pixels, first = shapes.of_query[queries].unbind(1)
     generator = torch.Generator().manual_seed(seed)
     top, left = (torch.rand(2, n, generator=generator) * (torch.tensor([[10], [8]]) - sides)).long()
-    windows = Windows.at(shapes, pixels, first, top * 7 + left, shape)
+    windows = Windows.at(shapes, pixels, first, top * 7 + left, torch.arange(n), shape[1:])
     images = torch.randn(shape, generator=generator)
     before, painted = images.clone(), torch.zeros(shape)
     windows.write(painted, torch.ones(len(windows.row), 2))
@@ -116,10 +117,12 @@ def test_a_sum_does_not_see_the_neighbours() -> None:
     queries = torch.arange(50) + 1
     _, pixels, first = shapes.of_query[queries].unbind(1)
     corner = torch.zeros_like(pixels)
-    whole = Windows.at(shapes, pixels, first, corner, images.shape)
+    whole = Windows.at(shapes, pixels, first, corner, torch.arange(50), images.shape[1:])
     totals = whole.total(whole.read(images))
     for i in range(50):
-        one = Windows.at(shapes, pixels[i : i + 1], first[i : i + 1], corner[:1], images[:1].shape)
+        one = Windows.at(
+            shapes, pixels[i : i + 1], first[i : i + 1], corner[:1], corner[:1], images.shape[1:]
+        )
         assert torch.equal(one.total(one.read(images[i : i + 1].contiguous())), totals[i : i + 1])
 
 
@@ -151,10 +154,8 @@ def test_a_linf_query_changes_one_window_to_one_colour(channels: int) -> None:
     seen = torch.zeros(8, 8, dtype=torch.int64)
     for age, pixels in ((39, 1), (3, 2)):
         assert side((age - 1) / 39, 0.8, 8, 8, False) == pixels
-        live.age[:] = age // AHEAD * AHEAD  # where queries are drawn
-        drawn = attack.step(live, {k: v.clone() for k, v in state.items()})["ahead"]
         least = torch.full((400,), -torch.inf)  # whatever it is, it is taken
-        state = {"z": z.clone(), "shown": space.render(z), "margin": least, "ahead": drawn}
+        state = {**state, "z": z.clone(), "shown": space.render(z), "margin": least}
         live.age[:] = age
         moved = attack.step(live, state)["z"]
         assert bool((moved != z).flatten(1).any(1).all())
@@ -182,7 +183,7 @@ def test_a_query_that_gains_nothing_changes_nothing(ball: Ball, budget: float) -
         standing = before["margin"] < 0  # a misclassified point is always taken
         assert bool((state["margin"] >= before["margin"])[standing].all())
         stays = (state["margin"] == before["margin"]) & standing
-        assert all(torch.equal(state[k][stays], v[stays]) for k, v in before.items() if k != "ahead")
+        assert all(torch.equal(state[k][stays], v[stays]) for k, v in before.items() if k != "lull")
         if "shown" in state:
             assert torch.equal(state["shown"], live.space.render(state["z"]))
         if ball is not LinfBall:
@@ -239,6 +240,40 @@ def test_a_sample_alone_does_as_in_a_batch(ball: Ball, budget: float) -> None:
             classifier, space.select(row), batch.select(row), streams.select(row), None
         )
         assert torch.equal(alone, whole[row])
+
+
+@pytest.mark.parametrize(("ball", "budget"), BUDGETS)
+def test_looking_ahead_changes_nothing_but_the_calls(ball: Ball, budget: float) -> None:
+    """The same walk where there is room for one query a row, and where there is room for many."""
+    classifier, space, batch, streams = arena(ball, budget / 4)
+    calls, found, spent = list[int](), list[Tensor](), list[list[int]]()
+    classifier.module.register_forward_pre_hook(lambda *_: calls.append(1))
+    for classifier.batch_size in (12, 256):
+        calls.append(0)
+        classifier.meter = Meter.of(len(batch))
+        found.append(Square(steps=600).search(classifier, space, batch, streams, None))
+        spent.append(classifier.meter.forwards.tolist())
+    assert torch.equal(*found)
+    assert spent[0] == spent[1]
+    alone = calls.index(0, 1)
+    assert len(calls) - alone < 0.8 * alone, "fewer calls, which look at several queries each"
+
+
+def test_a_row_looks_ahead_as_far_as_its_last_gain_is_behind() -> None:
+    """Never beyond its last query, nor beyond what fills the network's call; a finished row not at all."""
+    classifier, space, batch, streams = arena(LinfBall, 0.05, n=3)
+    classifier.batch_size = 48
+    live = rows_at_work(classifier, space, batch, streams)
+    live.age[:] = torch.tensor([50, 98, 60])
+    asked = Asked.of(live, torch.tensor([8 * LULL, 40 * LULL, 0]), 100)
+    assert asked.depth.tolist() == [9, 2, 5], "the third one has 16 // 3 places in any case"
+    assert asked.first.tolist() == [0, 9, 11]
+    assert asked.row.tolist() == [0] * 9 + [1] * 2 + [2] * 5
+    assert asked.age.tolist() == [*range(50, 59), 98, 99, *range(60, 65)]
+    live.leave(torch.tensor([True, False, False]))
+    assert Asked.of(live, torch.tensor([99, 99, 0]), 100).depth.tolist() == [0, 2, 9], "8, and one to fill up"
+    live.leave(torch.tensor([False, True, False]))
+    assert Asked.of(live, torch.tensor([0, 0, 999]), 100).depth.tolist() == [0, 0, 40]
 
 
 def test_it_costs_one_query_a_step() -> None:
