@@ -136,7 +136,8 @@ class _Lean(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        images, weight, _, ctx.stride, ctx.padding, ctx.points, *_, ctx.kernels = inputs
+        images, weight, _, ctx.stride, ctx.padding, ctx.points, *_, kernels = inputs
+        ctx.kernels = {} if kernels is None else kernels  # a call may be gone back from many times
         ctx.save_for_backward(weight)
         ctx.set_materialize_grads(False)
         ctx.size, ctx.dtype = tuple(images.shape[2:]), images.dtype

@@ -95,15 +95,15 @@ def test_it_comes_back_in_the_type_of_the_images_whatever_their_order(
     assert torch.allclose(slopes[1].double(), slopes[0], atol=0.1 if dtype == torch.bfloat16 else 1e-4)
 
 
-@pytest.mark.parametrize("side", [1, 3])
-def test_it_can_be_differentiated_again_and_mapped(side: int) -> None:
-    weight = drawn(0, 3, 1, side, side)
+@pytest.mark.parametrize(("channels", "side"), [(1, 1), (1, 3), (3, 3)])
+def test_it_can_be_differentiated_again_and_mapped(channels: int, side: int) -> None:
+    weight = drawn(0, 3, channels, side, side)
 
     def network(x: Tensor) -> Tensor:
         with LeanConvolutions():
             return F.conv2d(x, weight, None, 2, side // 2).tanh()
 
-    x = drawn(1, 2, 1, 5, 6).requires_grad_()
+    x = drawn(1, 2, channels, 5, 6).requires_grad_()
     assert torch.autograd.gradcheck(network, x)
     assert torch.autograd.gradgradcheck(network, x)
     alone = torch.stack([torch.func.grad(lambda one: network(one[None]).sum())(one) for one in x])
