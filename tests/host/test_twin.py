@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from classrob.judge import judge
 from classrob.live import Batch, Classifier, Meter
@@ -18,6 +19,7 @@ from classrob.reading.results import Results
 from classrob.run import run
 from classrob.streams import Streams
 from classrob.study import make_study
+from classrob.twin import Twin
 from classrob_lp.balls import LinfBall
 from classrob_lp.pgd import PGD
 
@@ -150,6 +152,39 @@ class Normal(Net):
     def forward(self, images: Tensor) -> Tensor:
         self.seen = images - self.mean
         return super().forward(self.seen)
+
+
+RECTIFIED: dict[str, Callable[[Tensor], Tensor]] = {
+    "module": nn.ReLU(),
+    "module in place": nn.ReLU(inplace=True),
+    "function": F.relu,
+    "function by name": lambda x: F.relu(input=x, inplace=True),
+    "torch": torch.relu,
+    "torch in place": torch.relu_,
+    "method": Tensor.relu,
+    "method in place": Tensor.relu_,
+}
+
+
+@pytest.mark.parametrize("graded", [True, False])
+@pytest.mark.parametrize("way", RECTIFIED)
+def test_a_positive_part_is_the_same_however_it_is_called(way: str, graded: bool) -> None:
+    """Of every number there is in bfloat16, and where its place is written over, it is."""
+
+    class Parts(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            x = images.bfloat16() + 0.0
+            y = RECTIFIED[way](x)
+            return torch.cat([x.flatten(1), y.flatten(1)], 1)
+
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    images = every[~every.isnan()].float()[None, None, None].requires_grad_(graded)
+    plain = Parts()(images)
+    found = Twin(Parts(), "bfloat16", channels_last=False)(images)
+    assert torch.equal(found, plain)
+    if graded:
+        slopes = [torch.autograd.grad(one.sum(), images)[0] for one in (found, plain)]
+        assert torch.equal(*slopes)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -111,7 +111,7 @@ class Shares:
 
     @classmethod
     def among(cls, seen: list[Tensor], tile: Tensor) -> Shares | None:
-        """Those of a ReLU; None where they would save less than half of the ways."""
+        """Those of a ReLU; None where they would save less than a third of the ways."""
         made = cls(seen, tile)
         if len(made.sees) > KINDS:
             return None
@@ -120,7 +120,7 @@ class Shares:
             free = torch.ones(i + 1, dtype=torch.bool, device=meets.device)
             free[made.colour[:i][meets[i, :i]]] = False
             made.colour[i] = free.nonzero()[0, 0]
-        return made if 2 * (int(made.colour.amax()) + 1) <= len(meets) else None
+        return made if 3 * (int(made.colour.amax()) + 1) <= 2 * len(meets) else None
 
     def rows(self, images: Tensor, neurons: Tensor) -> Tensor:
         """int64 [r], in which row each neuron of an image goes; ascending with the image."""
