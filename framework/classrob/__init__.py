@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from classrob.parts import Recipe as Recipe
     from classrob.parts import Threat as Threat
     from classrob.parts import Trainable as Trainable
-    from classrob.pool import Live as Live
+    from classrob.rows import Live as Live
     from classrob.scorer import Reference as Reference
     from classrob.scorer import Scorer as Scorer
     from classrob.search import StepwiseAttack as StepwiseAttack
@@ -81,7 +81,7 @@ _HOME = {
     "Generator": "parts",
     "GradientRecipe": "training.gradient",
     "Keyed": "space",
-    "Live": "pool",
+    "Live": "rows",
     "Mark": "training.course",
     "Member": "ensemble",
     "Metric": "parts",

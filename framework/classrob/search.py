@@ -15,7 +15,8 @@ from torch import Tensor
 
 from classrob.live import REST, Batch, Classifier
 from classrob.parts import Attack
-from classrob.pool import Live, Pool
+from classrob.pool import Pool
+from classrob.rows import Live
 from classrob.space import Space
 from classrob.streams import Streams
 

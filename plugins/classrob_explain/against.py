@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from pydantic import Field
 
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State, StepwiseAttack
 from classrob_explain.asking import Asked, differentiable
 from classrob_explain.compared import top

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from classrob.ensemble import Ensemble, Member
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State, StepwiseAttack
 from classrob.space import Space
 from classrob_explain.descent import length, rows

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State, StepwiseAttack
 from classrob_explain.asking import Asked, apart, differentiable, maps
 from classrob_explain.descent import rows

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State, StepwiseAttack
 
 #: The border is looked for on the last so many steps of the ray to the nearest point found.

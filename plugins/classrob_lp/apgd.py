@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from classrob.pool import Live, Loss
+from classrob.rows import Live, Loss
 from classrob.search import State, StepwiseAttack
 from classrob_lp import momentum, sparse
 from classrob_lp.l1 import L1Ball

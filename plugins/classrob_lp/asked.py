@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from classrob.live import ROWS
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State
 from classrob.streams import Streams
 from classrob_lp.losses import margin

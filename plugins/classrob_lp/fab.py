@@ -12,7 +12,7 @@ from torch import Tensor
 
 from classrob.errors import StudyError
 from classrob.parts import Need
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State, StepwiseAttack
 from classrob.space import Space
 from classrob_lp import hyperplane

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from classrob.pool import Live
+from classrob.rows import Live
 from classrob.search import State, StepwiseAttack
 from classrob.space import Space
 from classrob_lp.losses import margin, targeted_margin

@@ -39,7 +39,7 @@ FLOW = (
     ("decoder",),
     ("statistics",),
     ("hookspecs", "parts", "explain"),
-    ("loading", "identity", "pool", "judge", "tuning"),
+    ("loading", "identity", "rows", "pool", "judge", "tuning"),
     ("search", "ensemble", "certification", "memory", "handed"),
     ("catalog", "ledger", "study", "subset"),
     ("nested", "named", "spotcheck"),

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from classrob.errors import StudyError
 from classrob.judge import judge
 from classrob.live import Batch, Classifier, Meter
-from classrob.pool import Live, Pool
+from classrob.pool import Pool
+from classrob.rows import Live
 from classrob.streams import Streams
 from classrob.testing.arena import Tint
 from classrob_lp.asked import LULL, Asked
