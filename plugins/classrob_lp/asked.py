@@ -52,8 +52,8 @@ class Asked(NamedTuple):
     @classmethod
     def of(cls, live: Live, lull: Tensor, steps: int) -> Asked:
         """As many as there is room for, and as the `lull` [n] since the last gain makes worth while."""
-        n = max(1, int(live.open().sum()))
-        most = (steps - live.age) * live.open()
+        open_ = live.open()
+        n, most = max(1, int(open_.sum())), (steps - live.age) * open_
         # A look costs less than padding.
         depth = (1 + lull // LULL).clamp_(ROWS // n, max(1, live.room // n)).minimum(most)
         count = int(depth.sum())

@@ -125,9 +125,10 @@ class Windows:
 
     def write(self, images: Tensor, values: Tensor, of: Tensor | None = None) -> None:
         """Put values [t, c] in their places; `of` some of the windows, bool [n], or of all."""
-        place, of = self.place, None if of is None else self.spread(of)
+        place = self.place
         if of is not None:
-            place, values = place[of], values[of]
+            chosen = self.spread(of)
+            place, values = place[chosen], values[chosen]
         images.view(-1).scatter_(0, place.view(-1), values.reshape(-1))
 
     def spread(self, values: Tensor) -> Tensor:
